@@ -1,0 +1,93 @@
+"""The vocabulary of the house: frozen records that pass between its parts.
+
+Boxes are ``xyxy`` floats in pixels of the original, EXIF-upright image, half-open: a box that covers the whole of a
+640 x 480 image is ``(0, 0, 640, 480)``. Maps are float32 in [0, 1]. Thresholds are fractions of a map's own maximum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    FloatMap = NDArray[np.float32]  # (h, w) in [0, 1]
+    Boxes = NDArray[np.float64]  # (n, 4) xyxy, half-open, original pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One labelled image: where it is, what it is called, and the classes it shows. It never holds a box."""
+
+    path: Path  # the file
+    name: str  # relative to the data's root, with forward slashes: the stable name in every output
+    labels: tuple[int, ...]  # class indices; empty if unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One predicted box."""
+
+    xyxy: tuple[float, float, float, float]  # half-open, original pixels
+    label: str
+    label_index: int
+    score: float  # in [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What boxless says of one image."""
+
+    path: Path
+    name: str  # relative to the folder that was given, with forward slashes
+    size: tuple[int, int]  # (width, height) of the EXIF-upright image
+    label: str
+    label_index: int
+    score: float  # the class's probability, in [0, 1]
+    boxes: tuple[Box, ...]  # empty if nothing was found
+    threshold: float  # the fraction of the map's maximum that cut the boxes
+    map: FloatMap | None = field(default=None, repr=False, compare=False)
+
+    def to_supervision(self) -> Any:
+        """The boxes as ``supervision.Detections`` (needs the extra ``supervision``)."""
+        from boxless.formats.interop import to_supervision
+
+        return to_supervision(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a backbone gives for a batch: one grid for each stage asked for, and the tokens that are not patches."""
+
+    grids: tuple[Tensor, ...]  # each (b, c, h, w), in the order of the stages asked for
+    prefix: Tensor | None = None  # (b, n, c) class and register tokens of the last grid, for transformers
+
+    @property
+    def grid(self) -> Tensor:
+        """The last grid asked for, (b, c, h, w)."""
+        return self.grids[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a method learns from: images and image labels, never a box."""
+
+    images: Tensor  # (b, 3, h, w), normalised as the backbone wants
+    labels: Tensor  # (b,) int64, the first label of each image
+    targets: Tensor  # (b, k) float: 1 for each class the image shows
+    index: Tensor  # (b,) int64, the item's place in the training set
+    multi_label: bool = False  # whether images of this data set may show several classes
+    features: Features | None = None  # there when the backbone is frozen and its features were cached
+
+
+@dataclass(frozen=True, slots=True)
+class Localization:
+    """What a method says of a batch."""
+
+    logits: Tensor  # (b, k) class scores
+    maps: Tensor  # (b, n, h', w') in [0, 1], one for each class in `classes`
+    classes: Tensor  # (b, n) int64
