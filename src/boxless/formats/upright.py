@@ -1,0 +1,69 @@
+"""Puts an image file beside its labels so that every reader sees it upright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+from PIL import ExifTags, Image, ImageOps
+
+from boxless.errors import DataError
+
+
+def place_upright(source: Path, destination: Path) -> None:
+    """Link ``source`` at ``destination`` (hard, else symbolic, else a copy), or write it upright if EXIF turns it.
+
+    Raises:
+        DataError: The image cannot be read, or cannot be written upright in its own file format.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        original = source.resolve(strict=True)  # a hard link to a symbolic link would break when either moves
+        upright = _turned(original)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise _unplaceable(source, error) from error
+    if upright is None:
+        _link_or_copy(original, destination)
+    else:
+        _save(upright, source, destination)
+
+
+def _turned(path: Path) -> Image.Image | None:
+    """The image upright if its EXIF orientation turns it, else nothing; then the pixels are not decoded."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # predict has already read this image
+        with Image.open(path) as image:
+            if image.getexif().get(ExifTags.Base.Orientation, 1) not in range(2, 9):
+                return None
+            upright = ImageOps.exif_transpose(image)
+            # MPO is a JPEG with further pictures behind it, of which only the first is meant.
+            upright.format = "JPEG" if image.format == "MPO" else image.format
+            return upright
+
+
+def _save(upright: Image.Image, source: Path, destination: Path) -> None:
+    """Encode anew; the colour profile is kept, the EXIF data are not, since readers would turn the image once more."""
+    options = {"quality": 95, "subsampling": 0} if upright.format == "JPEG" else {}
+    profile = upright.info.get("icc_profile")
+    try:
+        upright.save(destination, format=upright.format, icc_profile=profile, exif=b"", **options)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the image's
+            raise
+        raise _unplaceable(source, error) from error
+
+
+def _unplaceable(source: Path, error: Exception) -> DataError:
+    return DataError(f"{source}: cannot be put among the YOLO images ({error}); mend or remove it and predict again.")
+
+
+def _link_or_copy(original: Path, destination: Path) -> None:
+    try:
+        os.link(original, destination)
+    except OSError:  # another file system, or one without hard links
+        try:
+            destination.symlink_to(original)
+        except OSError:  # such as Windows without the right to make them
+            shutil.copyfile(original, destination)
