@@ -81,7 +81,6 @@ class Batch:
     targets: Tensor  # (b, k) float: 1 for each class the image shows
     index: Tensor  # (b,) int64, the item's place in the training set
     multi_label: bool = False  # whether images of this data set may show several classes
-    features: Features | None = None  # there when the backbone is frozen and its features were cached
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Networks that give features on a grid, behind one contract."""

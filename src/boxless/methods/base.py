@@ -1,0 +1,97 @@
+"""The contract of a method: named losses from a batch, and a map for each class asked for.
+
+The training loop, the protocol, prediction and export know a method by this contract only, and hold no method's name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from boxless.backbones.base import Backbone
+from boxless.types import Batch, Localization
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Where a method comes from."""
+
+    authors: str
+    title: str
+    venue: str
+    year: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a method takes from its surroundings, so that nothing else has to know it by name."""
+
+    prefix_tokens: bool = False  # class or register tokens: transformers only
+    images: bool = False  # its losses look at the images themselves, also when features are cached
+    own_forward: bool = False  # it changes images or inner features in training, so cached features are of no use
+    trains: bool = True  # False: it localizes as built, and is never trained
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The values of a hyper-parameter that a search may try."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[object, ...] = ()
+
+
+class Method(nn.Module, ABC):
+    """A weakly supervised localizer: a backbone and what a paper puts on it.
+
+    A subclass declares its hyper-parameters in its constructor, keyword-only, typed and with defaults, and nowhere
+    else: recipes, ``--set``, ``boxless show method`` and search read the signature. The constructor taps the stages of
+    the backbone that it reads.
+
+    Attributes:
+        paper: The publication.
+        needs: What it takes from a backbone and a batch.
+        search_space: Hyper-parameters that a search may set, with their ranges.
+    """
+
+    paper: ClassVar[Paper]
+    needs: ClassVar[Needs] = Needs()
+    search_space: ClassVar[Mapping[str, Space]] = {}
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        super().__init__()
+        self.backbone, self.num_classes = backbone, num_classes
+
+    @abstractmethod
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Named scalar losses, each a mean over the batch; the loop minimises their sum and logs each.
+
+        Args:
+            batch: Images and image labels.
+            progress: The part of training that is done, in [0, 1), for losses that change on the way.
+        """
+
+    @abstractmethod
+    def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
+        """Class scores, and a map in [0, 1] for each class asked for.
+
+        Args:
+            images: (b, 3, h, w), normalised with the backbone's mean and std.
+            classes: (b, n) class indices; None asks for the predicted class of each image.
+        """
+
+
+def asked_classes(logits: Tensor, classes: Tensor | None) -> Tensor:
+    """The classes (b, n) that a caller of :meth:`Method.localize` asked for: those given, or the predicted one."""
+    return logits.argmax(1, keepdim=True) if classes is None else classes
+
+
+def pick(maps: Tensor, classes: Tensor) -> Tensor:
+    """The maps (b, n, h, w) of the classes (b, n), out of the maps (b, k, h, w) of all classes."""
+    return maps.gather(1, classes[:, :, None, None].expand(-1, -1, *maps.shape[-2:]))

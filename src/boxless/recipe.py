@@ -1,0 +1,187 @@
+"""A recipe: everything that decides what a run learns, in one YAML file that reads as prose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+
+from boxless.errors import ConfigError, nearest
+from boxless.files import atomic_write
+from boxless.settings import check
+
+RECIPE_VERSION = 1
+Auto = Literal["auto"]
+Positive = Annotated[int, Ge(1)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """What is learnt from, and how it is shown to the network."""
+
+    source: str = ""  # a folder, a file, or the name of a bundled data set
+    format: str = "auto"
+    images: str | None = None  # where the images are, for formats whose files do not say
+    image_size: Annotated[int, Ge(32)] | Auto = "auto"  # side of the square network input, in pixels
+    augment: bool = True  # random crops and flips; only flips when features are cached
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """The backbone and whether it learns."""
+
+    name: str = "auto"  # auto: the hub's default, or the offline one when the hub is out of reach
+    weights: Literal["auto", "package", "hub", "random"] = "auto"
+    output_stride: Literal[8, 16, 32] | None = None  # less than the network's own: strides become dilation
+    freeze: bool | Auto = "auto"  # auto: frozen without an accelerator or below 1,000 training images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodChoice:
+    """A method by its table name, and its settings as its constructor declares them."""
+
+    name: str = "cam"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How the loop minimises the method's losses."""
+
+    epochs: Positive | Auto = "auto"  # auto: enough for about 2,500 steps, from 10 to 60
+    batch_size: Positive = 32  # images a step, over all devices
+    accumulate: Positive = 1  # parts that a device's share of the batch is taken in
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Annotated[float, Gt(0)] = 1e-3  # of everything but the backbone
+    backbone_scale: Annotated[float, Ge(0)] = 0.1  # the backbone's learning rate, as a part of the above
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    momentum: Fraction = 0.9  # sgd, with Nesterov's correction
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup: Fraction = 0.03  # part of all steps in which the learning rate rises to its value
+    step_epochs: Positive = 15  # schedule step: epochs between two drops
+    gamma: Annotated[float, Gt(0), Le(1)] = 0.1  # schedule step: factor of each drop
+    clip: Annotated[float, Gt(0)] | None = None  # largest norm of the gradient
+    precision: Literal["32", "bf16", "16"] = "32"
+    cache_features: bool | Auto = "auto"  # auto: yes when the backbone is frozen and the method allows it
+    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0  # at most so long is lost; also at the end of each epoch
+    seed: Annotated[int, Ge(0)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """Which weights are kept, and where a map is cut."""
+
+    select: Literal["classification", "last"] = "classification"  # best class accuracy on val, or the last epoch
+    threshold: Literal["otsu"] | Annotated[float, Ge(0), Lt(1)] = "otsu"  # or a fraction of each map's maximum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All settings of a run."""
+
+    data: Data = field(default_factory=Data)
+    backbone: Network = field(default_factory=Network)
+    method: MethodChoice = field(default_factory=MethodChoice)
+    training: Training = field(default_factory=Training)
+    protocol: Protocol = field(default_factory=Protocol)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as it stands in YAML: the method's settings lie beside its name."""
+        value = asdict(self)
+        value["method"] = {"name": self.method.name, **self.method.settings}
+        return {"version": RECIPE_VERSION, **value}
+
+    def save(self, path: Path) -> None:
+        """Write the recipe as YAML, whole or not at all."""
+        with atomic_write(path) as file:
+            yaml.safe_dump(self.to_dict(), file, sort_keys=False, allow_unicode=True)
+
+    def override(self, **sections: Mapping[str, Any]) -> Recipe:
+        """A copy with other settings, given by section: ``recipe.override(training={"epochs": 3})``."""
+        merged = self.to_dict()
+        for section, settings in sections.items():
+            if section not in SECTIONS:
+                raise ConfigError(f"{section}: a recipe has no such section; {nearest(section, SECTIONS)}")
+            old = merged[section]
+            if section == "method" and settings.get("name", old["name"]) != old["name"]:
+                old = {}  # another method's settings mean nothing here
+            merged[section] = {**old, **settings}
+        return from_dict(merged, "recipe")
+
+
+SECTIONS: dict[str, type] = {"data": Data, "backbone": Network, "training": Training, "protocol": Protocol, "method": MethodChoice}
+NOTES = ("version", "published", "ours", "notes")  # keys of a recipe file that change nothing that is learnt
+
+
+def from_dict(value: Mapping[str, Any], where: str) -> Recipe:
+    """A checked recipe from what a YAML file holds.
+
+    Raises:
+        ConfigError: A section or setting is unknown, or a value does not fit; ``where`` and the setting are named.
+    """
+    if value.get("version", RECIPE_VERSION) != RECIPE_VERSION:
+        raise ConfigError(
+            f"{where}: version {value['version']!r} of the recipe format; this boxless reads version {RECIPE_VERSION}."
+        )
+    sections: dict[str, Any] = {}
+    for name, settings in value.items():
+        if name in NOTES:
+            continue
+        if name not in SECTIONS:
+            raise ConfigError(f"{where}: {name!r} is no section of a recipe; {nearest(name, SECTIONS)}")
+        if not isinstance(settings, Mapping):
+            raise ConfigError(f"{where}: section {name} must hold settings, got {settings!r}.")
+        sections[name] = _method(settings) if name == "method" else _section(SECTIONS[name], settings, name)
+    return Recipe(**sections)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or holds settings that do not fit.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe file.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: a recipe is a mapping of sections ({', '.join(SECTIONS)}), got {type(value).__name__}.")
+    return from_dict(value, str(path))
+
+
+def apply_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
+    """The recipe with ``section.setting=value`` texts applied, each value read as YAML."""
+    for text in overrides:
+        path, equals, raw = text.partition("=")
+        section, dot, name = path.strip().partition(".")
+        if not (equals and dot and name):
+            raise ConfigError(f"--set {text}: expected section.setting=value, such as training.epochs=20.")
+        try:
+            value = yaml.safe_load(raw)
+        except yaml.YAMLError:
+            value = raw
+        recipe = recipe.override(**{section: {name: value}})
+    return recipe
+
+
+def with_method(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with another method, whose settings are its defaults."""
+    return recipe if recipe.method.name == name else replace(recipe, method=MethodChoice(name=name))
+
+
+def _section(kind: type, settings: Mapping[str, Any], name: str) -> Any:
+    return kind(**check(kind, settings, name))
+
+
+def _method(settings: Mapping[str, Any]) -> MethodChoice:
+    """The method's settings are checked against its constructor when it is built, which imports torch; not here."""
+    rest = {key: value for key, value in settings.items() if key != "name"}
+    return MethodChoice(name=str(settings.get("name", "cam")), settings=rest)

@@ -1,0 +1,71 @@
+"""What a run tells while it works: to a file always, to TensorBoard where it is installed, and to whoever listens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from boxless.files import atomic_write
+
+
+class Listener:
+    """Hears of a run's progress; the command line shows it. Every method may be left as it is."""
+
+    def note(self, text: str) -> None:
+        """One sentence that the user should read, such as which backbone was taken and why."""
+
+    def begin(self, task: str, total: int, done: int = 0) -> None:
+        """A stretch of work starts: ``total`` steps, of which ``done`` were done in an earlier session."""
+
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        """Steps of the current stretch were done."""
+
+    def end(self) -> None:
+        """The current stretch is over."""
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one line for each epoch, rewritten from the checkpoint's epoch on when a run is resumed."""
+
+    def __init__(self, folder: Path, *, keep_epochs: int, tensorboard: bool = True) -> None:
+        self.path = folder / "metrics.jsonl"
+        kept = [line for line in self._lines() if line["epoch"] < keep_epochs]
+        with atomic_write(self.path) as file:
+            file.writelines(json.dumps(line) + "\n" for line in kept)
+        self._writer = _tensorboard(folder) if tensorboard else None
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Add one epoch's record."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._writer is not None:
+            for name, value in record.items():
+                if isinstance(value, int | float):
+                    self._writer.add_scalar(name, value, record["epoch"])
+
+    def close(self) -> None:
+        """Flush what is buffered."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _lines(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        lines = []
+        for text in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:  # the line that a kill cut short; its epoch is run again
+                break
+        return lines
+
+
+def _tensorboard(folder: Path) -> Any:
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]

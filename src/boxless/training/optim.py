@@ -1,0 +1,47 @@
+"""The optimiser, and the learning rate as a plain function of the step: nothing to save, nothing to get out of step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import nn, optim
+
+from boxless.recipe import Training
+
+
+def build_optimizer(method: nn.Module, training: Training) -> optim.Optimizer:
+    """The optimiser over what learns: the backbone at its own scale, everything else at the full rate."""
+    named = [(name, p) for name, p in method.named_parameters() if p.requires_grad]
+    backbone = [p for name, p in named if name.startswith("backbone.")]
+    rest = [p for name, p in named if not name.startswith("backbone.")]
+    pairs = ((rest, 1.0), (backbone, training.backbone_scale))
+    groups: list[dict[str, Any]] = [{"params": ps, "scale": scale} for ps, scale in pairs if ps]
+    if training.optimizer == "sgd":
+        return optim.SGD(
+            groups,
+            lr=training.learning_rate,
+            momentum=training.momentum,
+            nesterov=training.momentum > 0,
+            weight_decay=training.weight_decay,
+        )
+    return optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
+
+
+def rate_factor(training: Training, step: int, total: int, steps_per_epoch: int) -> float:
+    """The factor in (0, 1] on the learning rate at a step, counted from 0, of ``total``."""
+    warmup = round(training.warmup * total)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if training.schedule == "cosine":
+        done = (step - warmup) / max(total - warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if training.schedule == "step":
+        return training.gamma ** (step // steps_per_epoch // training.step_epochs)
+    return 1.0
+
+
+def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
+    """Give each group its part of the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
