@@ -1,0 +1,36 @@
+"""Labelled images of any known format, and what is wrong with them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from boxless.data.cache import cache_folder as cache_folder
+    from boxless.data.catalog import Catalog as Catalog
+    from boxless.data.catalog import read_catalog as read_catalog
+    from boxless.data.images import list_images as list_images
+    from boxless.data.images import read_image as read_image
+    from boxless.data.truth import Truth as Truth
+    from boxless.data.truth import read_truth as read_truth
+
+_HOMES = {
+    "Catalog": "catalog",
+    "Truth": "truth",
+    "cache_folder": "cache",
+    "list_images": "images",
+    "read_catalog": "catalog",
+    "read_image": "images",
+    "read_truth": "truth",
+}
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

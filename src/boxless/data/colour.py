@@ -1,8 +1,8 @@
 """Any colour mode that an image file may have, turned into 8-bit RGB by one stated rule each.
 
 - Transparency (LA, RGBA, palettes and single colours marked transparent) is laid on **white**, as a viewer shows it.
-- 16-bit grayscale is scaled by its full range, ``value / 257``: never by the image's own extremes, so that the images of
-  a data set stay comparable. A 12-bit picture stored in 16 bits therefore looks dark.
+- 16-bit grayscale is scaled by its full range, ``value / 257``: never by the image's own extremes, so that the images
+  of a data set stay comparable. A 12-bit picture stored in 16 bits therefore looks dark.
 - 32-bit integers within 0..65535 count as 16-bit; others are stretched from the image's own minimum and maximum.
 - Floats within [0, 1] are multiplied by 255, floats within [0, 255] are taken as they are, others are stretched from
   the image's own minimum and maximum. Values that are not finite are refused.

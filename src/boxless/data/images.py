@@ -30,10 +30,12 @@ from boxless.errors import DataError
 
 DEFAULT_MAX_PIXELS = 178_000_000  # Pillow refuses some formats above 178,956,970; four bytes a pixel make 0.7 GB
 
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif", ".tiff")
-    + (".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k")
-)
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k",
+})
+# fmt: on
 
 # Only what photographs come in: no PostScript, which Pillow hands to another program. JPEG goes by its class and not by
 # Pillow's factory, so that a camera's multi-picture file (MPO) is read as the plain JPEG it begins with.

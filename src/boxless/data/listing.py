@@ -1,0 +1,63 @@
+"""What a reader of one data format hands over, and the contract that such a reader keeps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from boxless.data.catalog import Catalog
+
+Numbers = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One labelled image, before classes have numbers."""
+
+    path: Path
+    name: str  # relative to the data's root, with forward slashes
+    labels: tuple[str, ...]  # class names, at least one
+    split: str | None = None  # "train", "val" or "test"; None for all entries if the data have no splits
+
+
+@dataclass(slots=True)
+class Listing:
+    """All labelled images of a source."""
+
+    root: Path
+    entries: list[Entry]
+    problems: list[str] = field(default_factory=list)  # what the user should know, in plain sentences
+    empty_classes: list[str] = field(default_factory=list)  # named by the source, yet without an image
+
+
+class Source(Protocol):
+    """A data format: how to know it, its labels, and, apart from these, its boxes."""
+
+    takes_images: bool  # whether the pictures may lie elsewhere, in a folder that the caller names
+
+    def recognise(self, path: Path) -> str | None:
+        """Why ``path`` is of this format, as the end of a sentence that begins with "it is"; None if it is not."""
+
+    def read(self, path: Path, images: Path | None) -> Listing:
+        """The labelled images; no box. Raises ``DataError`` naming file and line."""
+
+    def boxes(self, catalog: Catalog) -> tuple[dict[str, list[Numbers]], str] | None:
+        """Boxes by item name and a sentence saying where from; None if the source has none."""
+
+
+def name_under(path: Path, root: Path) -> str:
+    """The stable name of an image: its path below ``root``; elsewhere, the whole path without its anchor."""
+    absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))  # noqa: PTH100 - links stay as they are
+    inside = absolute.is_relative_to(base)
+    return (absolute.relative_to(base) if inside else absolute.relative_to(absolute.anchor)).as_posix()
+
+
+def some(names: Iterable[str], limit: int = 3) -> str:
+    """The first few names for a message, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - limit} more" if len(every) > limit else ""
+    return ", ".join(every[:limit]) + more

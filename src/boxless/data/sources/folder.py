@@ -1,0 +1,113 @@
+"""Class-per-folder trees: ``cat/1.jpg``, or ``train/cat/1.jpg`` with split folders above."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boxless.data.images import is_image, walk
+from boxless.data.listing import Entry, Listing, Numbers, some
+from boxless.data.splits import split_of
+from boxless.data.truth import BOXES_FILE, read_box_table
+from boxless.errors import DataError
+
+if TYPE_CHECKING:
+    from boxless.data.catalog import Catalog
+
+MASKS_FOLDER = "masks"  # beside split folders: truth, no class
+
+
+class FolderSource:
+    """One folder per class; deeper folders belong to the class above. Boxes may lie in ``boxes.csv`` at the root."""
+
+    takes_images = False
+
+    def recognise(self, path: Path) -> str | None:
+        """Any folder may be one: the last guess."""
+        if not path.is_dir():
+            return None
+        splits = list(split_folders(path))
+        if not splits:
+            return "a folder with one folder per class"
+        return f"a folder with {_and(splits)} in it, and one folder per class in each"
+
+    def read(self, path: Path, images: Path | None = None) -> Listing:
+        """Folders to classes."""
+        splits = split_folders(path)
+        depth = 1 if splits else 0
+        listing = Listing(path, [])
+        loose: list[str] = []
+        skipped: list[str] = []
+        for name in walk(path):
+            parts = name.split("/")
+            if splits and parts[0] not in splits:
+                continue
+            if len(parts) < depth + 2:
+                (loose if is_image(name) else []).append(name)
+            elif is_image(name):
+                split = splits[parts[0]] if splits else None
+                listing.entries.append(Entry(path / name, name, (parts[depth],), split))
+            else:
+                skipped.append(name)
+        if not listing.entries:
+            raise DataError(_nothing(path, loose, skipped))
+        _report(listing, splits, loose, skipped)
+        return listing
+
+    def boxes(self, catalog: Catalog) -> tuple[dict[str, list[Numbers]], str] | None:
+        """``boxes.csv`` at the root: the header ``path,x0,y0,x1,y1``, one line for each box."""
+        table = catalog.root / BOXES_FILE
+        return (read_box_table(table, catalog), str(table)) if table.is_file() else None
+
+
+def split_folders(path: Path) -> dict[str, str]:
+    """The split folders of a tree, folder name -> split; none if the folders are classes.
+
+    Folders count as splits if at least two of them, or all, are named like splits and hold folders themselves: a class
+    may be called "train" too.
+    """
+    folders = _folders(path)
+    found = {name: split for name in folders if (split := split_of(name)) and _folders(path / name)}
+    others = [name for name in folders if name not in found and name != MASKS_FOLDER]
+    if not found or (len(found) == 1 and others):
+        return {}
+    if len(set(found.values())) < len(found):
+        raise DataError(
+            f"{path}: the folders {_and(list(found))} do not name different splits; "
+            "known are train, val (valid, validation, dev) and test: merge or rename them."
+        )
+    return found
+
+
+def _folders(path: Path) -> list[str]:
+    try:
+        return sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith((".", "__")))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions.") from error
+
+
+def _report(listing: Listing, splits: dict[str, str], loose: list[str], skipped: list[str]) -> None:
+    root = listing.root
+    filled = {entry.labels[0] for entry in listing.entries}
+    folders = {name for top in splits for name in _folders(root / top)} if splits else set(_folders(root))
+    listing.empty_classes = sorted(folders - filled)
+    if splits and (others := [name for name in _folders(root) if name not in splits and name != MASKS_FOLDER]):
+        listing.problems.append(f"folders beside the splits are left out: {some(others)}")
+    if loose:
+        listing.problems.append(f"{len(loose)} images lie in no class folder and are left out: {some(loose)}")
+    if skipped:
+        listing.problems.append(f"{len(skipped)} files are left out, not being images by their names: {some(skipped)}")
+
+
+def _nothing(path: Path, loose: list[str], skipped: list[str]) -> str:
+    if loose:
+        return (
+            f"{path}: no class folders, but {len(loose)} images that lie in none ({some(loose)}); "
+            "put them into one folder per class, or name their classes in a CSV file with the header path,label."
+        )
+    found = f"only files that are not images ({some(skipped)})" if skipped else "no files"
+    return f"{path}: no images were found, {found}; expected one folder per class with images in it."
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
