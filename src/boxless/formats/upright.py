@@ -7,9 +7,11 @@ import shutil
 import warnings
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
 
 from boxless.errors import DataError
+
+_JPEG_START = b"\xff\xd8\xff"
 
 
 def place_upright(source: Path, destination: Path) -> None:
@@ -22,7 +24,7 @@ def place_upright(source: Path, destination: Path) -> None:
     try:
         original = source.resolve(strict=True)  # a hard link to a symbolic link would break when either moves
         upright = _turned(original)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unplaceable(source, error) from error
     if upright is None:
         _link_or_copy(original, destination)
@@ -31,16 +33,26 @@ def place_upright(source: Path, destination: Path) -> None:
 
 
 def _turned(path: Path) -> Image.Image | None:
-    """The image upright if its EXIF orientation turns it, else nothing; then the pixels are not decoded."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # predict has already read this image
-        with Image.open(path) as image:
-            if image.getexif().get(ExifTags.Base.Orientation, 1) not in range(2, 9):
+    """The image upright if its EXIF orientation turns it, else nothing; then no pixel of a JPEG is decoded."""
+    with warnings.catch_warnings(), path.open("rb") as file:
+        warnings.filterwarnings("ignore", module="PIL")  # of large images and odd metadata: predict has read this one
+        is_jpeg = file.read(len(_JPEG_START)) == _JPEG_START
+        file.seek(0)
+        # Image.open would refuse a very large JPEG, which predict reads at a reduced scale, and take a camera's
+        # multi-picture file for something other than the JPEG that it begins with.
+        with JpegImagePlugin.JpegImageFile(file) if is_jpeg else Image.open(file) as image:
+            if _orientation(image) not in range(2, 9):
                 return None
             upright = ImageOps.exif_transpose(image)
-            # MPO is a JPEG with further pictures behind it, of which only the first is meant.
-            upright.format = "JPEG" if image.format == "MPO" else image.format
+            upright.format = image.format
             return upright
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged metadata: 1, as viewers and boxless.data.images have it
+        return 1
 
 
 def _save(upright: Image.Image, source: Path, destination: Path) -> None:
