@@ -1,0 +1,297 @@
+"""A run at work: any number of images in, a stream of predictions out, in bounded memory.
+
+Images are decoded in threads while the network works on the batch before; what follows the network (thresholds, boxes)
+is array code on a whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, final
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from boxless.data.colour import to_rgb
+from boxless.data.images import read_image
+from boxless.errors import DataError
+from boxless.formats.records import check_name
+from boxless.ops.boxes import clip, scale
+from boxless.ops.components import largest_boxes
+from boxless.ops.maps import resize
+from boxless.ops.otsu import otsu_thresholds
+from boxless.predict.sources import Paths, Source, Sources, are_paths
+from boxless.stream import batched, default_workers, ordered_map
+from boxless.types import Box, Localization, Prediction
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OnError = Callable[[Path, str, DataError], None]
+
+
+class LocalizesImages(Protocol):
+    """The part of a method that prediction needs."""
+
+    def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
+        """Class scores and, for the predicted class, a map in [0, 1]."""
+
+
+class PreparesImages(Protocol):
+    """The part of a run's preprocessing that prediction needs."""
+
+    @property
+    def size(self) -> int:
+        """The side of the network's square input, in pixels."""
+
+    def __call__(self, image: Image.Image, /) -> Tensor:
+        """A (3, size, size) tensor, normalised as the backbone wants."""
+
+
+class LoadedRun(Protocol):
+    """What prediction needs of a run; `boxless.runs.Run` is one."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, by index."""
+
+    @property
+    def method(self) -> LocalizesImages:
+        """The trained method, in evaluation mode on ``device``."""
+
+    @property
+    def preprocess(self) -> PreparesImages:
+        """From an upright RGB image to the network's input."""
+
+    @property
+    def threshold(self) -> str | float:
+        """``"otsu"``, or a fixed fraction of each map's maximum."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether classes are scored one by one (sigmoid) and not against each other (softmax)."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the method is."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of the weights and the recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    source: Source
+    size: tuple[int, int]  # (width, height), upright
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """What the network said of a batch."""
+
+    batch: list[_Decoded]
+    probabilities: NDArray[np.float64]  # (b,) of the predicted class
+    indices: NDArray[np.int64]  # (b,)
+    maps: NDArray[np.float32]  # (b, size, size) in [0, 1]
+
+
+@final
+class Localizer:
+    """Finds the box of the class that it predicts, in any number of images.
+
+    ``refused`` lists the images that the latest `predict` could not use, as ``(name, error)``, unless ``on_error`` took
+    them.
+    """
+
+    def __init__(self, run: LoadedRun) -> None:
+        self.run = run
+        self.refused: list[tuple[str, DataError]] = []
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "auto") -> Localizer:
+        """Open a run folder; ``device="auto"`` takes an accelerator if there is one."""
+        from boxless.runs import open_run
+
+        return cls(open_run(Path(folder), device=device))
+
+    def predict(
+        self,
+        sources: Paths | Iterable[Source],
+        *,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        maps: bool = False,
+        min_score: float = 0.0,
+        skip: Collection[str] = frozenset(),
+        on_error: OnError | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for each image, in the order of the sources.
+
+        Args:
+            sources: A file, a folder, a glob, or a list of them (see `Sources` for the names that images get); or an
+                iterator of `Source`, of which only what the next two batches need is taken.
+            batch_size: Images in one forward pass; by default what suits the device.
+            workers: Decoding threads; 0 decodes in the caller's thread.
+            maps: Whether predictions keep their map, at the size of the network's input.
+            min_score: Boxes with a lower score are left out; the prediction stays, without a box.
+            skip: Names that are passed over.
+            on_error: Called for an image that cannot be read; by default it goes to ``refused``. The stream goes on.
+
+        Raises:
+            DataError: A source that does not exist, or no image in all of them.
+        """
+        refused: list[tuple[str, DataError]] = []
+        self.refused = refused
+        report = on_error or (lambda path, name, error: refused.append((name, error)))
+        listed = Sources(sources) if are_paths(sources) else sources
+        wanted = (each for each in listed if each.name not in skip) if skip else listed
+        return self._stream(wanted, batch_size or self.default_batch_size(), workers, maps, min_score, report)
+
+    def predict_image(self, image: str | Path | Image.Image | NDArray[Any], *, min_score: float = 0.0) -> Prediction:
+        """Predict one image, with its map: a path, a Pillow image, or an array (h, w), (h, w, 3 or 4) of uint8.
+
+        Raises:
+            DataError: It cannot be read, or the array is not an image.
+        """
+        if isinstance(image, (str, Path)):
+            source = Source(Path(image), Path(image).name)
+            decoded = self._decode(source)
+            if isinstance(decoded, DataError):
+                raise decoded
+        else:
+            source = Source(Path("image"), "image")
+            upright = _upright(image)
+            decoded = _Decoded(source, upright.size, self.run.preprocess(upright))
+        raw = self._forward([decoded])
+        (outcome,) = self._finish(raw, keep_maps=True, min_score=min_score)
+        if isinstance(outcome, DataError):
+            raise outcome
+        return outcome
+
+    def default_batch_size(self) -> int:
+        """Images in one forward pass: larger where the device hides the cost of a launch."""
+        return 32 if self.run.device.type == "cpu" else 64
+
+    def _stream(
+        self,
+        sources: Iterable[Source],
+        batch_size: int,
+        workers: int | None,
+        keep_maps: bool,
+        min_score: float,
+        report: OnError,
+    ) -> Iterator[Prediction]:
+        threads = default_workers() if workers is None else workers
+        decoded = self._readable(
+            ordered_map(self._decode_named, sources, workers=threads, ahead=2 * batch_size), report
+        )
+        for batch in batched(decoded, batch_size):
+            outcomes = self._finish(self._forward(batch), keep_maps=keep_maps, min_score=min_score)
+            for each, outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, DataError):
+                    report(each.source.path, each.source.name, outcome)
+                else:
+                    yield outcome
+
+    @staticmethod
+    def _readable(results: Iterable[tuple[Source, _Decoded | DataError]], report: OnError) -> Iterator[_Decoded]:
+        for source, result in results:
+            if isinstance(result, DataError):
+                report(source.path, source.name, result)
+            else:
+                yield result
+
+    def _decode_named(self, source: Source) -> tuple[Source, _Decoded | DataError]:
+        return source, self._decode(source)
+
+    def _decode(self, source: Source) -> _Decoded | DataError:
+        """Errors are returned and not raised: one image that cannot be read must not end the stream."""
+        try:
+            check_name(source.name)  # now, and not when the first output file cannot hold it
+            image, size = read_image(source.path, shrink_to=self.run.preprocess.size)
+            return _Decoded(source, size, self.run.preprocess(image))
+        except DataError as error:
+            return error
+
+    @torch.inference_mode()
+    def _forward(self, batch: list[_Decoded]) -> _Raw:
+        run = self.run
+        images = torch.stack([each.tensor for each in batch])
+        if run.device.type == "cpu":
+            images = images.contiguous(memory_format=torch.channels_last)  # a third faster in convolutions
+        said = run.method.localize(images.to(run.device, non_blocking=True))
+        logits = said.logits.double()
+        probabilities = logits.sigmoid() if run.multi_label else logits.softmax(1)
+        maps = resize(said.maps[:, :1].float(), (run.preprocess.size, run.preprocess.size))
+        return _Raw(
+            batch,
+            probabilities.gather(1, said.classes[:, :1])[:, 0].cpu().numpy(),
+            said.classes[:, 0].cpu().numpy(),
+            maps[:, 0].clamp(0, 1).contiguous().cpu().numpy(),
+        )
+
+    def _finish(self, raw: _Raw, *, keep_maps: bool, min_score: float) -> list[Prediction | DataError]:
+        """From maps to boxes in original pixels."""
+        usable = np.isfinite(raw.maps).all((1, 2)) & np.isfinite(raw.probabilities)
+        maps = raw.maps if usable.all() else np.where(usable[:, None, None], raw.maps, np.float32(0))
+        if self.run.threshold == "otsu":
+            thresholds = otsu_thresholds(maps)
+        else:
+            thresholds = np.full(len(maps), float(self.run.threshold))
+        boxes = largest_boxes(maps, thresholds)
+        outcomes: list[Prediction | DataError] = []
+        for i, each in enumerate(raw.batch):
+            if not usable[i]:
+                outcomes.append(_not_finite(each.source))
+                continue
+            index, score = int(raw.indices[i]), float(raw.probabilities[i])
+            label = self.run.classes[index]
+            found = self._box(boxes[i], maps.shape[1:], each.size, label, index, score) if score >= min_score else ()
+            outcomes.append(
+                Prediction(
+                    path=each.source.path,
+                    name=each.source.name,
+                    size=each.size,
+                    label=label,
+                    label_index=index,
+                    score=score,
+                    boxes=found,
+                    threshold=float(thresholds[i]),
+                    map=maps[i].copy() if keep_maps else None,  # a view would keep the whole batch alive
+                )
+            )
+        return outcomes
+
+    @staticmethod
+    def _box(
+        box: NDArray[np.float64], shape: tuple[int, ...], size: tuple[int, int], label: str, index: int, score: float
+    ) -> tuple[Box, ...]:
+        if box[2] <= box[0] or box[3] <= box[1]:  # nothing above the threshold
+            return ()
+        height, width = shape
+        x0, y0, x1, y1 = clip(scale(box[None], (width, height), size), size)[0].tolist()
+        return (Box((x0, y0, x1, y1), label, index, score),)
+
+
+def _not_finite(source: Source) -> DataError:
+    return DataError(
+        f"{source.path}: the network's output for it is not finite; if this happens to many images the run's weights "
+        "are broken (train again), else leave the image out."
+    )
+
+
+def _upright(image: Image.Image | NDArray[Any]) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return to_rgb(ImageOps.exif_transpose(image))
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
+        raise DataError(
+            f"an array of shape {image.shape} and type {image.dtype} is not an image; "
+            "give uint8 of shape (height, width) or (height, width, 3), RGB."
+        )
+    return to_rgb(Image.fromarray(image))
