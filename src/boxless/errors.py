@@ -26,6 +26,10 @@ class TrainingError(BoxlessError):
     """Training that cannot go on, such as a loss that is not finite."""
 
 
+class InterruptedRunError(BoxlessError):
+    """The user stopped the work; what was done is saved, and the message says how to go on."""
+
+
 class WeightsError(BoxlessError):
     """Pretrained weights that cannot be had here."""
 

@@ -15,6 +15,11 @@ class Row:
     licence: str  # of the weights, as their publisher states it
     note: str
 
+    @property
+    def prefix_tokens(self) -> bool:
+        """Whether the network has a class token."""
+        return self.kind == "vit" and not self.name.startswith("swin")
+
 
 BACKBONES = (
     Row("tf_efficientnet_lite0.in1k", "cnn", 3.4, "apache-2.0", "offline default; quick on a CPU"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -12,6 +11,7 @@ from torch import Tensor
 from boxless.data.images import read_image
 from boxless.data.transforms import Augment, Preprocess
 from boxless.errors import DataError
+from boxless.stream import ordered_map
 from boxless.training.randomness import generator
 from boxless.types import Item
 
@@ -36,6 +36,7 @@ class Examples:
         seed: int = 0,
     ) -> None:
         self.items, self.preprocess, self.augment, self.seed = items, preprocess, augment, seed
+        self.refused: dict[int, str] = {}  # images that cannot be read, and why; training goes on without them
         self.labels = torch.tensor([item.labels[0] for item in items])
         self.targets = torch.zeros(len(items), num_classes)
         for row, item in enumerate(items):
@@ -43,6 +44,38 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def attempt(self, index: int, show: Callable[[int], Tensor]) -> Tensor | None:
+        """The image as ``show`` gives it, or None if its file cannot be read, which is noted."""
+        if index in self.refused:
+            return None
+        try:
+            return show(index)
+        except DataError as error:
+            self.refused[index] = str(error)
+            return None
+
+    def stream(
+        self, groups: Sequence[Sequence[int]], epoch: int, workers: int, *, mirror_only: bool = False
+    ) -> Iterator[list[Tensor | None]]:
+        """The images of each group in turn, decoded ahead in threads; None for one that cannot be read.
+
+        Args:
+            groups: Indices of the images.
+            epoch: The epoch, which decides how each is shown.
+            workers: Threads.
+            mirror_only: Show only the two views that cached features are kept of.
+        """
+
+        def show(index: int) -> Tensor:
+            if mirror_only:
+                return self.plain(index, flipped=self.flipped(index, epoch))
+            return self.shown(index, epoch)
+
+        flat = [index for group in groups for index in group]
+        images = ordered_map(lambda i: self.attempt(i, show), flat, workers=workers, ahead=64 + 8 * workers)
+        for group in groups:
+            yield [next(images) for _ in group]
 
     def plain(self, index: int, *, flipped: bool = False) -> Tensor:
         """One image as it is, (3, s, s), perhaps mirrored."""
@@ -57,23 +90,12 @@ class Examples:
 
     def flipped(self, index: int, epoch: int) -> bool:
         """Whether training shows the mirrored view of a cached image in this epoch."""
+        if self.augment is None:
+            return False
         return bool(torch.rand((), generator=generator(self.seed, "flip", epoch, index)) < 0.5)
 
     def _read(self, index: int) -> Image.Image:
         return read_image(self.items[index].path, shrink_to=self.preprocess.size)[0]
-
-
-def usable(items: Sequence[Item], split: str, broken: Sequence[tuple[Path, str]]) -> tuple[Item, ...]:
-    """The items less the broken ones.
-
-    Raises:
-        DataError: A class of the split has no readable image left.
-    """
-    bad = {path for path, _ in broken}
-    kept = tuple(item for item in items if item.path not in bad)
-    if not kept:
-        raise DataError(f"split {split}: none of its {len(items)} images can be read; run 'boxless inspect' on the data.")
-    return kept
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[list[int]]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from math import prod
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -24,10 +27,11 @@ CHUNK = 32  # images in a forward pass
 
 
 class FeatureCache:
-    """Grids of every image of a split, and of its mirror image where ``flips`` is true, as memory-mapped files.
+    """Grids of every image of a split, and of its mirror image where ``flips`` is true, in plain files.
 
     Filling can be interrupted: what is done is noted beside the files, and the same cache opened again goes on there.
-    Features are half precision: maps keep 11 bits, more than the 8 that evaluators of the field look at.
+    An image that cannot be read leaves a row of zeros and is noted as refused. Features are half precision: maps keep
+    11 bits, more than the 8 that evaluators of the field look at.
 
     Args:
         folder: Where the files are; made if need be.
@@ -41,83 +45,89 @@ class FeatureCache:
         self.folder, self.backbone, self.examples = folder, backbone, examples
         self.views = 2 if flips else 1
         self._key = hashlib.blake2b((key + _fingerprint(examples)).encode(), digest_size=16).hexdigest()
-        self._grids: tuple[np.memmap[tuple[int, ...], np.dtype[np.float16]], ...] = ()
-        self._prefix: np.memmap[tuple[int, ...], np.dtype[np.float16]] | None = None
+        self._maps: list[np.memmap[tuple[int, ...], np.dtype[np.float16]]] = []
 
     def fill(self, device: torch.device, listener: Listener, stop: Callable[[], None], *, name: str) -> None:
         """Compute what is not there yet; ``stop`` is called between chunks and may raise to end the work."""
-        arrays = self._open(device)
-        done = self._done()
-        total = len(self.examples) * self.views
-        listener.begin(f"features of {name}", total, done)
-
-        def load(row: int) -> Tensor:
-            return self.examples.plain(row // self.views, flipped=bool(row % self.views))
-
-        images = ordered_map(load, range(done, total), workers=default_workers(), ahead=4 * CHUNK)
-        for chunk in batched(images, CHUNK):
-            rows = slice(done, done + len(chunk))
-            tensors = _extract(self.backbone, torch.stack(chunk).to(device))
-            try:
-                for array, tensor in zip(arrays, tensors, strict=True):
-                    array[rows] = tensor
-            except OSError as error:
-                raise RunError(unwritable(self.folder, error)) from error
-            done += len(chunk)
-            self._note(done)
-            listener.advance(len(chunk))
-            stop()
-        listener.end()
+        done, total = self._done(), len(self.examples) * self.views
+        shapes = self._shapes(device)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as stack:
+                files = [stack.enter_context(_open_at(self._path(i), done * 2 * prod(s))) for i, s in enumerate(shapes)]
+                listener.begin(f"features of {name}", total, done)
+                for chunk in batched(self._images(done, total), CHUNK):
+                    for file, array in zip(files, _extract(self.backbone, torch.stack(chunk).to(device)), strict=True):
+                        file.write(array.tobytes())
+                        file.flush()
+                    done += len(chunk)
+                    self._note(done)
+                    listener.advance(len(chunk))
+                    stop()
+                listener.end()
+        except OSError as error:
+            raise RunError(unwritable(self.folder, error)) from error
+        self.open(device)
 
     def open(self, device: torch.device) -> None:
-        """Map the files of a filled cache."""
-        self._open(device)
+        """Map the files of a filled cache into memory."""
+        rows = len(self.examples) * self.views
+        self._done()  # reads which images were refused
+        shapes = self._shapes(device)
+        self._maps = [np.memmap(self._path(i), np.float16, "r", shape=(rows, *s)) for i, s in enumerate(shapes)]
 
     def read(self, indices: Sequence[int], flipped: Sequence[bool], device: torch.device) -> Features:
         """The features of some images, in float32 on the device."""
         rows = [i * self.views + int(flip and self.views == 2) for i, flip in zip(indices, flipped, strict=True)]
-        grids = tuple(torch.from_numpy(np.asarray(grid[rows])).to(device, torch.float32) for grid in self._grids)
-        prefix = None if self._prefix is None else torch.from_numpy(np.asarray(self._prefix[rows]))
-        return Features(grids, None if prefix is None else prefix.to(device, torch.float32))
+        tensors = [torch.from_numpy(np.asarray(each[rows])).to(device, torch.float32) for each in self._maps]
+        grids = len(self.backbone.taps)
+        return Features(tuple(tensors[:grids]), tensors[grids] if len(tensors) > grids else None)
 
     def remove(self) -> None:
         """Delete the files: the run has no more need of them."""
-        self._grids, self._prefix = (), None
+        self._maps = []
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def bytes_needed(self, device: torch.device) -> int:
         """Size of the files when full."""
-        sample = _extract(self.backbone, self.examples.plain(0)[None].to(device))
-        return sum(array[0].size for array in sample) * 2 * self.views * len(self.examples)
+        return sum(prod(shape) for shape in self._shapes(device)) * 2 * self.views * len(self.examples)
 
-    def _open(self, device: torch.device) -> list[np.memmap[tuple[int, ...], np.dtype[np.float16]]]:
-        sample = _extract(self.backbone, self.examples.plain(0)[None].to(device))
-        names = [f"grid{i}.f16" for i in range(len(self.backbone.taps))] + ["prefix.f16"]
-        arrays = []
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name, each in zip(names, sample, strict=False):
-                shape = (len(self.examples) * self.views, *each.shape[1:])
-                path = self.folder / name
-                if self._done() == 0 or not path.exists():
-                    self._note(0)
-                    np.memmap(path, np.float16, "w+", shape=shape).flush()
-                arrays.append(np.memmap(path, np.float16, "r+", shape=shape))
-        except OSError as error:
-            raise RunError(unwritable(self.folder, error)) from error
-        grids = len(self.backbone.taps)
-        self._grids, self._prefix = tuple(arrays[:grids]), (arrays[grids] if len(arrays) > grids else None)
-        return arrays
+    def _images(self, start: int, end: int) -> Iterator[Tensor]:
+        blank = torch.zeros(3, self.examples.preprocess.size, self.examples.preprocess.size)
+
+        def load(row: int) -> Tensor:
+            flipped = bool(row % self.views)
+            image = self.examples.attempt(row // self.views, lambda index: self.examples.plain(index, flipped=flipped))
+            return blank if image is None else image
+
+        return ordered_map(load, range(start, end), workers=default_workers(), ahead=4 * CHUNK)
+
+    def _shapes(self, device: torch.device) -> list[tuple[int, ...]]:
+        size = self.examples.preprocess.size
+        return [array.shape[1:] for array in _extract(self.backbone, torch.zeros(1, 3, size, size, device=device))]
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number}.f16"
 
     def _done(self) -> int:
         try:
             state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             return 0
-        return int(state["done"]) if state["key"] == self._key else 0
+        if state["key"] != self._key:
+            return 0
+        self.examples.refused.update({int(index): reason for index, reason in state["refused"].items()})
+        return int(state["done"])
 
     def _note(self, done: int) -> None:
-        write_json(self.folder / "state.json", {"key": self._key, "done": done})
+        write_json(self.folder / "state.json", {"key": self._key, "done": done, "refused": self.examples.refused})
+
+
+def _open_at(path: Path, offset: int) -> IO[bytes]:
+    """Open a file for appending after its first ``offset`` bytes; what a killed run wrote beyond them is cut off."""
+    file = path.open("ab")
+    file.truncate(offset)
+    return file
 
 
 @torch.no_grad()
@@ -126,7 +136,8 @@ def _extract(backbone: Backbone, images: Tensor) -> list[np.ndarray[tuple[int, .
         images = images.contiguous(memory_format=torch.channels_last)
     features = backbone(images)
     tensors = [*features.grids, *([] if features.prefix is None else [features.prefix])]
-    return [tensor.half().contiguous().cpu().numpy() for tensor in tensors]
+    largest = torch.finfo(torch.float16).max
+    return [tensor.clamp(-largest, largest).half().contiguous().cpu().numpy() for tensor in tensors]
 
 
 def _fingerprint(examples: Examples) -> str:

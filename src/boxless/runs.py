@@ -1,0 +1,189 @@
+"""A run folder: the recipe, the weights, and the card that says how the run came about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from boxless import __version__
+from boxless.backbones.base import Backbone
+from boxless.backbones.timm_backbone import TimmBackbone
+from boxless.data.transforms import Preprocess
+from boxless.devices import pick_device
+from boxless.errors import ConfigError, RunError
+from boxless.files import write_json
+from boxless.methods import METHODS
+from boxless.methods.base import Method
+from boxless.recipe import Recipe, read_recipe
+from boxless.settings import build
+from boxless.training.checkpoints import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from boxless.data.catalog import Catalog
+
+RUN_VERSION = 1
+RECIPE, WEIGHTS, CARD = "recipe.yaml", "model.safetensors", "card.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run, loaded and ready to localize."""
+
+    folder: Path
+    recipe: Recipe
+    card: Mapping[str, Any]
+    classes: tuple[str, ...]
+    method: Method  # in evaluation mode, on the device
+    preprocess: Preprocess
+    threshold: str | float  # "otsu" for each map, or a fraction of each map's maximum
+    multi_label: bool
+    device: torch.device
+    digest: str  # of the weights and what else decides a prediction
+
+
+def build_method(recipe: Recipe, num_classes: int, *, pretrained: bool) -> Method:
+    """The method of a resolved recipe on its backbone.
+
+    Raises:
+        ConfigError: The method does not have such a setting, or the backbone does not give what the method needs.
+        UnknownNameError: No such method or backbone.
+    """
+    kind: type[Method] = METHODS.load(recipe.method.name)
+    backbone: Backbone = TimmBackbone(
+        recipe.backbone.name,
+        weights=recipe.backbone.weights if pretrained else "random",
+        image_size=int(recipe.data.image_size),
+        output_stride=recipe.backbone.output_stride,
+    )
+    check_fit(recipe.method.name, kind, recipe.backbone.name, backbone)
+    if recipe.backbone.freeze is True:
+        backbone.freeze()
+    return build(kind, recipe.method.settings, "method", backbone, num_classes)
+
+
+def check_fit(method: str, kind: type[Method], name: str, backbone: Backbone) -> None:
+    """Refuse a backbone that does not give what a method needs, with the names of those that do.
+
+    Raises:
+        ConfigError: They do not fit.
+    """
+    if kind.needs.prefix_tokens and not backbone.prefix_tokens:
+        from boxless.backbones.table import BACKBONES
+
+        fitting = ", ".join(row.name for row in BACKBONES if row.prefix_tokens)
+        raise ConfigError(f"method {method} needs a class token, which backbone {name} does not have; fitting: {fitting}.")
+
+
+def save_run(folder: Path, method: nn.Module, recipe: Recipe, catalog: Catalog, facts: Mapping[str, Any]) -> None:
+    """Write weights and card; the card comes last, so that a folder with a card is a finished run."""
+    save_tensors(folder / WEIGHTS, method.state_dict())
+    network = method.backbone
+    card = {
+        "run_version": RUN_VERSION,
+        "boxless": __version__,
+        "classes": list(catalog.classes),
+        "multi_label": catalog.multi_label,
+        "data": {
+            "source": str(catalog.root),
+            "format": catalog.format,
+            "split_rule": catalog.split_rule,
+            "images": {split: len(items) for split, items in catalog.splits.items()},
+        },
+        "supervision": "image labels",
+        "method": recipe.method.name,
+        "backbone": {"name": recipe.backbone.name, "licence": getattr(network, "licence", ""), "frozen": recipe.backbone.freeze},
+        "threshold": {"rule": recipe.protocol.threshold, "source": _threshold_source(recipe)},
+        "box_rule": "largest 8-connected component above the threshold",
+        "resolution": int(recipe.data.image_size),
+        "seed": recipe.training.seed,
+        "versions": {name: version(name) for name in ("torch", "timm", "numpy", "pillow")},
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **facts,
+    }
+    write_json(folder / CARD, card)
+
+
+def open_run(folder: str | Path, device: str | torch.device = "auto") -> Run:
+    """Load a finished run.
+
+    Raises:
+        RunError: The folder is missing, is no run, is unfinished, or was written by another version.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    try:
+        recipe = read_recipe(folder / RECIPE)
+    except ConfigError as error:
+        raise RunError(f"{folder}: the run's recipe cannot be used: {error}") from error
+    classes = tuple(card["classes"])
+    method = build_method(recipe, len(classes), pretrained=False)
+    tensors = load_tensors(folder / WEIGHTS)
+    try:
+        method.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise RunError(f"{folder / WEIGHTS}: its tensors do not fit {folder / RECIPE}; the run is damaged.") from error
+    chosen = pick_device(device)
+    method = method.to(chosen).eval().requires_grad_(requires_grad=False)
+    preprocess = Preprocess(int(recipe.data.image_size), method.backbone.mean, method.backbone.std)
+    digest = _digest(folder / WEIGHTS, recipe)
+    threshold = recipe.protocol.threshold
+    return Run(folder, recipe, card, classes, method, preprocess, threshold, bool(card["multi_label"]), chosen, digest)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a finished run.
+
+    Raises:
+        RunError: There is none, or another version wrote it.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder}: there is no such run folder; make one with: boxless train DATA --out {folder}")
+    if not (folder / CARD).exists():
+        if (folder / RECIPE).exists():
+            raise RunError(f"{folder}: the run is unfinished; go on with: boxless train --resume --out {folder}")
+        raise RunError(f"{folder}: this is no run folder (no {CARD} in it); give the folder that 'boxless train --out' wrote.")
+    try:
+        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise RunError(f"{folder / CARD}: cannot be read ({error}); the run is damaged.") from error
+    if card.get("run_version") != RUN_VERSION:
+        raise RunError(
+            f"{folder}: run format {card.get('run_version')!r} of boxless {card.get('boxless', '?')}; this is boxless "
+            f"{__version__}, which reads format {RUN_VERSION}. Use that version, or train again."
+        )
+    return card
+
+
+def _threshold_source(recipe: Recipe) -> str:
+    return "each map's own histogram" if recipe.protocol.threshold == "otsu" else "fixed by the user"
+
+
+def _digest(weights: Path, recipe: Recipe) -> str:
+    with weights.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256")
+    content.update(json.dumps(recipe.to_dict(), sort_keys=True).encode())
+    return content.hexdigest()[:32]
+
+
+def _commit() -> str | None:
+    """The commit of boxless itself, when it runs from a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,183 @@
+"""The training loop: it knows a method by its contract only, and can be stopped and resumed at any step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from boxless.errors import TrainingError
+from boxless.methods.base import Method
+from boxless.recipe import Training
+from boxless.training import optim
+from boxless.training.checkpoints import Progress, learnt_state, load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from boxless.training.events import Listener, MetricsLog
+from boxless.training.feeding import Feeder, Part
+from boxless.training.randomness import derive
+from boxless.types import Batch, Features
+
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+
+
+class Step(nn.Module):
+    """One forward pass of a method's losses, as a module, so that it can be wrapped for several devices."""
+
+    def __init__(self, method: Method, *, multi_label: bool) -> None:
+        super().__init__()
+        self.method, self.multi_label = method, multi_label
+
+    def forward(
+        self, images: Tensor, labels: Tensor, targets: Tensor, index: Tensor, progress: float, *cached: Tensor
+    ) -> dict[str, Tensor]:
+        """The named losses of a batch; ``cached`` are the backbone's features where they were computed before."""
+        batch = Batch(images, labels, targets, index, self.multi_label)
+        if not cached:
+            return self.method.losses(batch, progress)
+        grids = len(self.method.backbone.taps)
+        features = Features(cached[:grids], cached[grids] if len(cached) > grids else None)
+        with self.method.backbone.replay(images, features):
+            return self.method.losses(batch, progress)
+
+
+@dataclass(slots=True)
+class Loop:
+    """A run in progress."""
+
+    fabric: Fabric
+    settings: Training
+    method: Method
+    multi_label: bool
+    feeder: Feeder
+    validate: Callable[[], float | None]  # the figure that weights are selected by, higher is better; None: the last
+    folder: Path
+    listener: Listener
+    stop: Callable[[], bool]  # whether the user wants to end the run
+    module: Any = field(init=False)
+    wrapped: Any = field(init=False)  # the optimiser as Fabric steps it
+    optimizer: torch.optim.Optimizer = field(init=False)
+    progress: Progress = field(init=False)
+
+    def run(self) -> Progress:
+        """Train from where the checkpoint stands; in the end the method holds the selected weights.
+
+        Raises:
+            TrainingError: A loss is not finite.
+            KeyboardInterrupt: ``stop`` said so; a checkpoint was written.
+        """
+        self._start()
+        log = None
+        if self.fabric.is_global_zero:
+            log = MetricsLog(self.folder, keep_epochs=self.progress.epoch)
+        done = self.progress.epoch * self._batches + self.progress.batch
+        self.listener.begin("training", self._epochs * self._batches, done)
+        try:
+            while self.progress.epoch < self._epochs:
+                self._epoch()
+                record = self._close_epoch()
+                if log is not None:
+                    log.write(record)
+                self._save()
+        finally:
+            if log is not None:
+                log.close()
+        self.listener.end()
+        self.fabric.barrier()
+        if self.progress.best is not None:
+            self.method.load_state_dict(load_tensors(self.folder / BEST), strict=False)
+        return self.progress
+
+    @property
+    def _epochs(self) -> int:
+        return int(self.settings.epochs)
+
+    @property
+    def _batches(self) -> int:
+        return ceil(len(self.feeder.examples) / self.settings.batch_size)
+
+    def _start(self) -> None:
+        self.optimizer = optim.build_optimizer(self.method, self.settings)
+        path = self.folder / CHECKPOINT
+        self.progress = load_checkpoint(path, self.method, self.optimizer) if path.exists() else Progress()
+        step = Step(self.method, multi_label=self.multi_label)
+        self.module, self.wrapped = self.fabric.setup(step, self.optimizer)
+
+    def _epoch(self) -> None:
+        """The batches of this epoch that are left."""
+        self.method.train()
+        session, saved, spent = time.monotonic(), time.monotonic(), self.progress.seconds
+        for parts in self.feeder.steps(self.progress.epoch, self.progress.batch):
+            self._step(parts)
+            now = time.monotonic()
+            self.progress = self.progress.after(batch=self.progress.batch + 1, seconds=spent + now - session)
+            if self.stop():
+                self._save()
+                raise KeyboardInterrupt
+            if now - saved > self.settings.checkpoint_minutes * 60:
+                self._save()
+                saved = now
+
+    def _step(self, parts: list[Part]) -> None:
+        """One step of the optimiser over the parts of a batch."""
+        step = self.progress.epoch * self._batches + self.progress.batch
+        total = self._epochs * self._batches
+        factor = optim.rate_factor(self.settings, step, total, self._batches)
+        optim.set_rate(self.optimizer, self.settings.learning_rate * factor)
+        torch.manual_seed(derive(self.settings.seed, "step", step, self.fabric.global_rank))
+        self.wrapped.zero_grad(set_to_none=True)
+        sums = dict(self.progress.sums)
+        for number, part in enumerate(parts):
+            with self.fabric.no_backward_sync(self.module, enabled=number + 1 < len(parts)):
+                losses = self.module(part.images, part.labels, part.targets, part.index, step / total, *part.cached)
+                self._check_finite(losses, part)
+                self.fabric.backward(torch.stack(list(losses.values())).sum() * part.weight)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value.item() * part.weight
+        if self.settings.clip is not None:
+            self.fabric.clip_gradients(self.module, self.wrapped, max_norm=self.settings.clip)
+        self.wrapped.step()
+        self.progress = self.progress.after(sums=sums)
+        self.listener.advance(1, **{name: value / (self.progress.batch + 1) for name, value in sums.items()})
+
+    def _check_finite(self, losses: dict[str, Tensor], part: Part) -> None:
+        bad = {name: value.item() for name, value in losses.items() if not torch.isfinite(value)}
+        if not bad:
+            return
+        terms = ", ".join(f"{name} is {value}" for name, value in bad.items())
+        names = ", ".join(self.feeder.examples.items[i].name for i in part.index[:4].tolist())
+        raise TrainingError(
+            f"the loss is not finite: {terms} in epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1} "
+            f"(images {names}, ...). What was learnt up to the last checkpoint is kept. Lower training.learning_rate, or "
+            "set training.clip=1, or training.precision=32, and train into another folder."
+        )
+
+    def _close_epoch(self) -> dict[str, Any]:
+        """Select weights at the end of an epoch, and give the epoch's record."""
+        batches, epoch = self._batches, self.progress.epoch
+        means = {name: self._over_devices(value / batches) for name, value in self.progress.sums.items()}
+        figure = self.validate()
+        if figure is not None and (self.progress.best is None or figure > self.progress.best):
+            self.progress = self.progress.after(best=figure, best_epoch=epoch)
+            if self.fabric.is_global_zero:
+                save_tensors(self.folder / BEST, learnt_state(self.method))
+        rate = max(group["lr"] for group in self.optimizer.param_groups)
+        record = {"epoch": epoch, "step": (epoch + 1) * batches, "learning_rate": rate}
+        record |= {f"loss/{name}": value for name, value in means.items()}
+        if figure is not None:
+            record["val/class_accuracy"] = figure
+        self.progress = self.progress.after(epoch=epoch + 1, batch=0, sums={})
+        return record
+
+    def _over_devices(self, value: float) -> float:
+        reduced = self.fabric.all_reduce(torch.tensor(value, device=self.fabric.device), reduce_op="mean")
+        return float(reduced)  # type: ignore[arg-type]
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.folder / CHECKPOINT, self.method, self.optimizer, self.progress)

@@ -1,0 +1,53 @@
+"""What ``auto`` means for a data set and a machine, so that the recipe kept with a run says everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from statistics import median
+
+from PIL import Image, UnidentifiedImageError
+
+from boxless.backbones import weights
+from boxless.data.catalog import Catalog
+from boxless.recipe import Recipe
+from boxless.training.events import Listener
+from boxless.types import Item
+
+TARGET_STEPS = 2500
+SMALL_DATA = 1000  # training images below which a backbone is better left as it is
+PROBED_IMAGES = 200
+
+
+def resolve(recipe: Recipe, catalog: Catalog, *, accelerator: bool, listener: Listener) -> Recipe:
+    """The recipe with every ``auto`` that can be settled before the network is built replaced by its value."""
+    items = catalog.splits["train"]
+    changes: dict[str, dict[str, object]] = {"data": {}, "backbone": {}, "training": {}}
+    if recipe.backbone.name == "auto":
+        name, reason = weights.choose()
+        listener.note(reason)
+        changes["backbone"]["name"] = name
+    if recipe.backbone.freeze == "auto":
+        changes["backbone"]["freeze"] = not accelerator or len(items) < SMALL_DATA
+    if recipe.data.image_size == "auto":
+        changes["data"]["image_size"] = _image_size(items, accelerator=accelerator)
+    if recipe.training.epochs == "auto":
+        steps = ceil(len(items) / recipe.training.batch_size)
+        changes["training"]["epochs"] = min(max(ceil(TARGET_STEPS / steps), 10), 60)
+    return recipe.override(**changes)
+
+
+def _image_size(items: Sequence[Item], *, accelerator: bool) -> int:
+    """224 as the field has it, with an accelerator; on a CPU less for small images, 1.25 times their short side."""
+    if accelerator:
+        return 224
+    step = max(len(items) // PROBED_IMAGES, 1)
+    sides = []
+    for item in items[::step]:
+        try:
+            with Image.open(item.path) as image:
+                sides.append(min(image.size))
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            continue  # training meets it again and says what is wrong with it
+    typical = median(sides) if sides else 224
+    return int(min(max(round(typical * 1.25 / 32) * 32, 128), 224))

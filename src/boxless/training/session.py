@@ -1,0 +1,297 @@
+"""Training from a recipe to a finished run folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from boxless import runs
+from boxless.data.catalog import Catalog, read_catalog
+from boxless.data.transforms import Augment, Preprocess
+from boxless.devices import pick_device
+from boxless.errors import ConfigError, DataError, InterruptedRunError, RunError
+from boxless.files import unwritable
+from boxless.methods import METHODS
+from boxless.methods.base import Method
+from boxless.recipe import Recipe, from_dict, read_recipe
+from boxless.training.checkpoints import Progress
+from boxless.training.events import Listener
+from boxless.training.examples import Examples
+from boxless.training.features import FeatureCache
+from boxless.training.feeding import Feeder
+from boxless.training.loop import BEST, CHECKPOINT, Loop
+from boxless.training.resolve import resolve
+from boxless.training.validation import class_accuracy
+
+FEATURES = "features"
+LARGEST_CACHE = 0.5  # of the free disk space, above which 'auto' keeps no features
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came of training."""
+
+    folder: Path
+    progress: Progress
+    refused: tuple[tuple[str, str], ...]  # names of images that could not be read, and why
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    listener: Listener | None = None,
+) -> Trained:
+    """Train as the recipe says, into a run folder.
+
+    Started by ``torchrun``, it uses every process as one device; the batch is shared among them.
+
+    Args:
+        recipe: The settings; with ``resume`` those kept in the folder are used instead.
+        folder: The run folder, made if need be.
+        resume: Go on with an unfinished run.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        listener: Hears of the progress.
+
+    Raises:
+        RunError: The folder already holds a run, holds none to resume, or cannot be written.
+        DataError, ConfigError, WeightsError, TrainingError: As their names say.
+        InterruptedRunError: The user stopped the run; it can be resumed.
+    """
+    listener = listener or Listener()
+    recipe = _prepare(recipe, folder, resume=resume)
+    fabric = make_fabric(device, recipe.training.precision)
+    fabric.launch()
+    if not fabric.is_global_zero:
+        listener = Listener()
+    catalog = read_catalog(recipe.data.source, format=recipe.data.format, images=recipe.data.images)
+    with torch.random.fork_rng(), _stoppable() as stop:
+        try:
+            return _train(recipe, catalog, folder, fabric, listener, stop)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                f"stopped; all that was done is saved. Go on with: boxless train --resume --out {folder}"
+            ) from None
+
+
+def _train(
+    recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, listener: Listener, stop: _Stop
+) -> Trained:
+    accelerator = fabric.device.type != "cpu"
+    chosen = resolve(recipe, catalog, accelerator=accelerator, listener=listener) if fabric.is_global_zero else recipe
+    recipe = from_dict(fabric.broadcast(chosen.to_dict()), "recipe")
+    torch.manual_seed(recipe.training.seed)
+    method = runs.build_method(recipe, len(catalog.classes), pretrained=True)
+    if fabric.is_global_zero:
+        recipe.save(folder / runs.RECIPE)  # only now: what cannot be built leaves no folder behind
+    method = method.to(fabric.device)
+    train_set, val_set = _examples(recipe, catalog, method)
+    caches = _caches(recipe, method, train_set, val_set, folder, fabric, listener, stop)
+    feeder = Feeder(
+        train_set,
+        caches[0] if caches else None,
+        method.needs.images,
+        recipe.training.batch_size,
+        recipe.training.accumulate,
+        recipe.training.seed,
+        fabric.global_rank,
+        fabric.world_size,
+        fabric.device,
+    )
+
+    def validate() -> float | None:
+        if recipe.protocol.select != "classification" or not len(val_set):
+            return None
+        rank, world = fabric.global_rank, fabric.world_size
+        counts = class_accuracy(method, val_set, caches[1] if caches else None, fabric.device, rank=rank, world=world)
+        right, count = fabric.all_reduce(torch.tensor(counts, device=fabric.device), reduce_op="sum").tolist()  # type: ignore[union-attr]
+        return 100.0 * right / count if count else None
+
+    loop = Loop(fabric, recipe.training, method, catalog.multi_label, feeder, validate, folder, listener, stop.asked)
+    progress = loop.run()
+    refused = _refused(train_set) + _refused(val_set)
+    if fabric.is_global_zero:
+        _finish(folder, method, recipe, catalog, progress, refused, caches)
+    fabric.barrier()
+    return Trained(folder, progress, refused)
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Fabric for one device, or for the processes that ``torchrun`` started."""
+    names = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    world = int(os.environ.get("WORLD_SIZE", local))
+    kind = pick_device(device).type
+    if precision == "16" and kind == "cpu":
+        raise ConfigError("training.precision: 16 needs an accelerator; on a CPU take 32 or bf16.")
+    return Fabric(
+        accelerator=kind,
+        devices=local,
+        num_nodes=max(world // local, 1),
+        # Methods may leave parameters without a gradient in some steps, such as those of a branch drawn at random.
+        strategy=DDPStrategy(find_unused_parameters=True) if world > 1 else "auto",
+        precision=names[precision],  # type: ignore[arg-type]
+    )
+
+
+def _prepare(recipe: Recipe, folder: Path, *, resume: bool) -> Recipe:
+    """Check that the folder fits what is asked; with ``resume``, the recipe kept there."""
+    started, finished = (folder / runs.RECIPE).exists(), (folder / runs.CARD).exists()
+    if resume:
+        if not started:
+            raise RunError(f"{folder}: there is no run to resume; start one with: boxless train DATA --out {folder}")
+        if finished:
+            raise RunError(f"{folder}: this run is finished; nothing is left to resume.")
+        return read_recipe(folder / runs.RECIPE)
+    if int(os.environ.get("RANK", 0)) == 0:
+        if started:
+            how = "it is finished" if finished else f"go on with: boxless train --resume --out {folder}"
+            raise RunError(f"{folder}: a run is already there ({how}); or choose another folder with --out.")
+        _check_writable(folder)
+    METHODS.load(recipe.method.name)
+    return recipe
+
+
+def _check_writable(folder: Path) -> None:
+    """Fail before the work and not after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".boxless-write-test"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise RunError(unwritable(folder, error)) from error
+
+
+def _examples(recipe: Recipe, catalog: Catalog, method: Method) -> tuple[Examples, Examples]:
+    size, backbone = int(recipe.data.image_size), method.backbone
+    preprocess = Preprocess(size, backbone.mean, backbone.std)
+    augment = Augment(size, backbone.mean, backbone.std) if recipe.data.augment else None
+    count, seed = len(catalog.classes), recipe.training.seed
+    train_set = Examples(catalog.splits["train"], count, preprocess, augment, seed)
+    return train_set, Examples(catalog.splits.get("val", ()), count, preprocess, None, seed)
+
+
+def _caches(
+    recipe: Recipe,
+    method: Method,
+    train_set: Examples,
+    val_set: Examples,
+    folder: Path,
+    fabric: Fabric,
+    listener: Listener,
+    stop: _Stop,
+) -> list[FeatureCache]:
+    """The filled feature caches of train and val, or nothing where features are not to be cached."""
+    if not _may_cache(recipe, method, fabric):
+        return []
+    pieces = recipe.to_dict()
+    key = repr((pieces["backbone"], pieces["data"]["image_size"], method.backbone.taps))
+    made = [
+        FeatureCache(folder / FEATURES / name, method.backbone, examples, flips=flips, key=key)
+        for name, examples, flips in (("train", train_set, recipe.data.augment), ("val", val_set, False))
+    ]
+    needed, free = sum(cache.bytes_needed(fabric.device) for cache in made), shutil.disk_usage(folder).free
+    if recipe.training.cache_features == "auto" and needed > LARGEST_CACHE * free:
+        listener.note(f"features are not cached: they would take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free.")
+        return []
+    for name, cache in zip(("train", "val"), made, strict=True):
+        if fabric.is_global_zero:
+            cache.fill(fabric.device, listener, stop.raise_if_asked, name=name)
+        fabric.barrier()
+        cache.open(fabric.device)
+    if len(train_set.refused) == len(train_set):
+        raise DataError(f"none of the {len(train_set)} training images can be read; run 'boxless inspect' on the data.")
+    return made
+
+
+def _may_cache(recipe: Recipe, method: Method, fabric: Fabric) -> bool:
+    wish, frozen = recipe.training.cache_features, recipe.backbone.freeze is True
+    if wish is True and not (frozen and not method.needs.own_forward):
+        reason = "the backbone learns" if not frozen else f"method {recipe.method.name} changes what the backbone sees"
+        raise ConfigError(f"training.cache_features: features cannot be cached, since {reason}; set it to auto.")
+    if wish == "auto":
+        return frozen and not method.needs.own_forward and fabric.world_size == 1
+    return wish is True
+
+
+def _refused(examples: Examples) -> tuple[tuple[str, str], ...]:
+    return tuple((examples.items[index].name, reason) for index, reason in sorted(examples.refused.items()))
+
+
+def _finish(
+    folder: Path,
+    method: Method,
+    recipe: Recipe,
+    catalog: Catalog,
+    progress: Progress,
+    refused: tuple[tuple[str, str], ...],
+    caches: list[FeatureCache],
+) -> None:
+    by_accuracy = progress.best is not None
+    facts = {
+        "selection": {
+            "criterion": "class accuracy on val" if by_accuracy else "last epoch",
+            "value": progress.best,
+            "epoch": progress.best_epoch if by_accuracy else progress.epoch - 1,
+        },
+        "training_seconds": round(progress.seconds, 1),
+        "refused": dict(refused),
+    }
+    runs.save_run(folder, method, recipe, catalog, facts)
+    for name in (CHECKPOINT, BEST):
+        (folder / name).unlink(missing_ok=True)
+    for cache in caches:
+        cache.remove()
+    shutil.rmtree(folder / FEATURES, ignore_errors=True)
+
+
+class _Stop:
+    """Whether the user asked for an end."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def asked(self) -> bool:
+        return self._event.is_set()
+
+    def raise_if_asked(self) -> None:
+        if self._event.is_set():
+            raise KeyboardInterrupt
+
+    def ask(self) -> None:
+        if self._event.is_set():  # asked twice: at once
+            raise KeyboardInterrupt
+        self._event.set()
+
+
+@contextmanager
+def _stoppable() -> Iterator[_Stop]:
+    """Within it, Ctrl-C and a termination signal end the run between two steps; asked again, they end it at once."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.ask()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
