@@ -94,4 +94,4 @@ def _separator(number: int) -> str:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)  # in ASCII: pycocotools opens the file in whatever encoding the system prefers

@@ -47,7 +47,7 @@ def write(
         tasks.write("[")
         for number, prediction in enumerate(given):
             tasks.write(",\n" if number else "\n")
-            json.dump(_task(prediction, image_prefix), tasks, ensure_ascii=False)
+            json.dump(_task(prediction, image_prefix), tasks)  # in ASCII: the SDK opens it in the system's encoding
         tasks.write("\n]\n")
     return path
 
