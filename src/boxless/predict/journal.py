@@ -85,6 +85,7 @@ class Journal:
             RunError: They cannot be written; what was there before stays readable.
         """
         file = self._file or self._begin()
+        entries = [each for each in entries if isinstance(each, Prediction) or self._refused.get(each[1]) != each[2]]
         lines, offsets, offset = [], {}, self._end
         for entry in entries:
             fields = _prediction_fields(entry) if isinstance(entry, Prediction) else _refusal_fields(*entry)

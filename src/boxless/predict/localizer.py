@@ -244,7 +244,7 @@ class Localizer:
             thresholds = otsu_thresholds(maps)
         else:
             thresholds = np.full(len(maps), float(self.run.threshold))
-        boxes = largest_boxes(maps, thresholds)
+        boxes, areas = largest_boxes(maps, thresholds)
         outcomes: list[Prediction | DataError] = []
         for i, each in enumerate(raw.batch):
             if not usable[i]:
@@ -252,7 +252,9 @@ class Localizer:
                 continue
             index, score = int(raw.indices[i]), float(raw.probabilities[i])
             label = self.run.classes[index]
-            found = self._box(boxes[i], maps.shape[1:], each.size, label, index, score) if score >= min_score else ()
+            found: tuple[Box, ...] = ()
+            if areas[i] > 0 and score >= min_score:
+                found = (Box(_original(boxes[i], maps.shape[1:], each.size), label, index, score),)
             outcomes.append(
                 Prediction(
                     path=each.source.path,
@@ -268,15 +270,14 @@ class Localizer:
             )
         return outcomes
 
-    @staticmethod
-    def _box(
-        box: NDArray[np.float64], shape: tuple[int, ...], size: tuple[int, int], label: str, index: int, score: float
-    ) -> tuple[Box, ...]:
-        if box[2] <= box[0] or box[3] <= box[1]:  # nothing above the threshold
-            return ()
-        height, width = shape
-        x0, y0, x1, y1 = clip(scale(box[None], (width, height), size), size)[0].tolist()
-        return (Box((x0, y0, x1, y1), label, index, score),)
+
+def _original(
+    box: NDArray[np.float64], shape: tuple[int, ...], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """From a box in map pixels, of a map of ``shape`` (height, width), to one in pixels of the image."""
+    height, width = shape
+    x0, y0, x1, y1 = clip(scale(box[None], (width, height), size), size)[0].tolist()
+    return x0, y0, x1, y1
 
 
 def _not_finite(source: Source) -> DataError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, hypot
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -167,26 +167,27 @@ def _rectangle(pen: ImageDraw.ImageDraw, corners: Corners, colour: Colour, width
         pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=_DARK, width=width + 2)
         pen.rectangle((x0, y0, x1, y1), outline=colour, width=width)
         return
-    inset = (width - 1) / 2
-    path = (x0 + inset, y0 + inset), (x1 - inset, y0 + inset), (x1 - inset, y1 - inset), (x0 + inset, y1 - inset)
-    for start, end in zip(path, path[1:] + path[:1], strict=True):
-        pen.line((start, end), fill=_DARK, width=width + 1)
-        for dash in _dashes(start, end, 4.0 * width):
-            pen.line(dash, fill=colour, width=width)
+    inner = max(x0, x1 - width + 1), max(y0, y1 - width + 1)
+    for side in (x0, y0, x1, y0 + width - 1), (x0, inner[1], x1, y1):
+        _dashes(pen, side, colour, 4 * width, across=False)
+    for side in (x0, y0, x0 + width - 1, y1), (inner[0], y0, x1, y1):
+        _dashes(pen, side, colour, 4 * width, across=True)
 
 
 def _dashes(
-    start: tuple[float, float], end: tuple[float, float], length: float
-) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
-    """Dashes and gaps of about ``length``, so chosen that the line begins and ends with a dash."""
-    whole = hypot(end[0] - start[0], end[1] - start[1])
+    pen: ImageDraw.ImageDraw, side: tuple[int, int, int, int], colour: Colour, length: int, *, across: bool
+) -> None:
+    """Dashes and dark gaps of about ``length``, so chosen that each side begins and ends with a dash."""
+    x0, y0, x1, y1 = side
+    whole = (y1 - y0 if across else x1 - x0) + 1
+    pen.rectangle((x0, y0, max(x0, x1), max(y0, y1)), fill=_DARK)
     pieces = 2 * max(0, round(whole / length / 2)) + 1
     for piece in range(0, pieces, 2):
-        a, b = piece / pieces, (piece + 1) / pieces
-        yield (
-            (start[0] + a * (end[0] - start[0]), start[1] + a * (end[1] - start[1])),
-            (start[0] + b * (end[0] - start[0]), start[1] + b * (end[1] - start[1])),
-        )
+        start, end = round(piece * whole / pieces), max(round((piece + 1) * whole / pieces) - 1, 0)
+        if across:
+            pen.rectangle((x0, y0 + start, max(x0, x1), y0 + end), fill=colour)
+        else:
+            pen.rectangle((x0 + start, y0, x0 + end, max(y0, y1)), fill=colour)
 
 
 def _label(pen: ImageDraw.ImageDraw, size: tuple[int, int], box: Corners, text: str, tail: str, width: int) -> None:
