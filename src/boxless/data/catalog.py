@@ -126,16 +126,17 @@ def _assemble(path: Path, format: str, reason: str, listing: Listing) -> Catalog
     if len(classes) < 2:
         raise DataError(_one_class(path, format, classes[0], listing))
     empty = {_plain(label) for label in listing.empty_classes} - counts.keys()
-    problems += [f"class {name!r} has no image and is left out" for name in sorted(empty)]
-    problems += [
-        f"class {name!r} has one image only: it can hardly be learned" for name in classes if counts[name] == 1
-    ]
+    if empty:
+        problems.append(f"classes without an image are left out: {some(map(repr, sorted(empty)))}")
+    if single := [name for name in classes if counts[name] == 1]:
+        problems.append(f"classes with one image only can hardly be learned: {some(map(repr, single))}")
     number = {name: index for index, name in enumerate(classes)}
     given: dict[str | None, list[Item]] = defaultdict(list)
     for entry in listing.entries:
         labels = tuple(sorted({number[_plain(label)] for label in entry.labels}))
         given[entry.split].append(Item(entry.path, entry.name, labels))
     splits, rule = complete_splits(given)
+    problems += _in_two_splits(splits)
     if not splits["train"]:
         problems.append("there is no train split: these data can be evaluated on, not trained on")
     else:
@@ -143,6 +144,12 @@ def _assemble(path: Path, format: str, reason: str, listing: Listing) -> Catalog
         problems += [f"split {split!r} is empty: too few images" for split in ("val", "test") if not splits[split]]
     multi_label = any(len(item.labels) > 1 for items in given.values() for item in items)
     return Catalog(listing.root, format, reason, classes, splits, multi_label, tuple(problems), rule, path)
+
+
+def _in_two_splits(splits: dict[str, tuple[Item, ...]]) -> list[str]:
+    times = Counter(item.name for items in splits.values() for item in items)
+    twice = [name for name, count in times.items() if count > 1]
+    return [f"images in more than one split make results look better than they are: {some(twice)}"] if twice else []
 
 
 def _plain(label: str) -> str:
@@ -170,7 +177,9 @@ def _check_seen(path: Path, splits: dict[str, tuple[Item, ...]], classes: Sequen
 
 
 def _one_class(path: Path, format: str, name: str, listing: Listing) -> str:  # noqa: A002
-    message = f"{path}: all {len(listing.entries)} images are of one class, {name!r}; at least two classes are needed."
+    message = (
+        f"{path}: every image ({len(listing.entries)}) is of one class, {name!r}; at least two classes are needed."
+    )
     nested = sorted({entry.name.split("/")[1] for entry in listing.entries if entry.name.count("/") > 1})
     if format == "folder" and nested:
         message += f" Its folders are {some(nested)}: if these are the classes, give {path / name}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -61,3 +61,10 @@ def some(names: Iterable[str], limit: int = 3) -> str:
     every = list(names)
     more = f" and {len(every) - limit} more" if len(every) > limit else ""
     return ", ".join(every[:limit]) + more
+
+
+def missing_images(missing: Mapping[str, str], mend: str) -> str:
+    """The message for images that are listed but not there: place in the list -> path looked for."""
+    where, path = next(iter(missing.items()))
+    others = f" {len(missing) - 1} more are missing: {some(list(missing)[1:])}." if len(missing) > 1 else ""
+    return f"{where}: there is no image {path}; {mend}.{others}"

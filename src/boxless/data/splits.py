@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from boxless.types import Item
@@ -53,19 +53,20 @@ def complete_splits(given: Mapping[str | None, Sequence[Item]]) -> tuple[dict[st
 def hold_out(items: Sequence[Item], missing: Sequence[str]) -> dict[str, tuple[Item, ...]]:
     """Part items into train and the missing splits by a hash of their names.
 
-    An item's place depends on its own name alone, so that a new image moves no other, with two exceptions for small
-    data: every class keeps at least one image in train, and a split that would be empty gets one if train can spare it.
-    Over a class with many images the hash is as good as a stratified draw.
+    An item's place depends on its own name alone, so that a new image moves no other, save for what small data need:
+    every class keeps at least one image in train, a class of ten images or more has at least one in every part, and no
+    part is empty if train can spare an image. Over many images of a class the hash is as good as a stratified draw.
     """
-    ranked = sorted((hashed(item.name), item.name, item) for item in items)
+    ranked = sorted(items, key=lambda item: (hashed(item.name), item.name))
     start = 1 - HELD_OUT * len(missing)
-    parts: dict[str, list[Item]] = {"train": [], **{split: [] for split in missing}}
-    for fraction, _, item in ranked:
-        place = int((fraction - start) / HELD_OUT) if fraction >= start else -1
-        parts["train" if place < 0 else missing[min(place, len(missing) - 1)]].append(item)
-    _return_to_train(parts)
+    parts: dict[str, dict[str, Item]] = {"train": {}, **{split: {} for split in missing}}
+    for item in ranked:
+        fraction = hashed(item.name)
+        place = min(int((fraction - start) / HELD_OUT), len(missing) - 1) if fraction >= start else -1
+        parts[missing[place] if place >= 0 else "train"][item.name] = item
+    _return_to_train(parts, missing)
     _fill(parts, missing)
-    return {split: tuple(sorted(chosen, key=lambda item: item.name)) for split, chosen in parts.items()}
+    return {split: tuple(chosen[name] for name in sorted(chosen)) for split, chosen in parts.items()}
 
 
 def hashed(name: str) -> float:
@@ -73,24 +74,41 @@ def hashed(name: str) -> float:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest()) / 2**48
 
 
-def _return_to_train(parts: dict[str, list[Item]]) -> None:
-    seen = {label for item in parts["train"] for label in item.labels}
-    for split in [split for split in parts if split != "train"]:
-        for item in list(parts[split]):  # by rising hash: the nearest to train first
+Parts = dict[str, dict[str, Item]]  # split -> item name -> item, each by rising hash
+
+
+def _return_to_train(parts: Parts, missing: Sequence[str]) -> None:
+    """Give train an image of every class: the one that is nearest to train by its hash."""
+    seen = {label for item in parts["train"].values() for label in item.labels}
+    for split in missing:
+        for name, item in list(parts[split].items()):
             if not seen.issuperset(item.labels):
-                parts[split].remove(item)
-                parts["train"].append(item)
+                parts["train"][name] = parts[split].pop(name)
                 seen.update(item.labels)
 
 
-def _fill(parts: dict[str, list[Item]], missing: Sequence[str]) -> None:
-    counts = Counter(label for item in parts["train"] for label in item.labels)
+def _fill(parts: Parts, missing: Sequence[str]) -> None:
+    """Take images from train for parts, or classes in them, that would have none: the nearest by their hash."""
+    totals = Counter(label for items in parts.values() for item in items.values() for label in item.labels)
+    spare = Counter(label for item in parts["train"].values() for label in item.labels)
+    candidates: dict[int, list[Item]] = defaultdict(list)
+    for item in sorted(parts["train"].values(), key=lambda item: (hashed(item.name), item.name), reverse=True):
+        for label in item.labels:
+            candidates[label].append(item)
     for split in reversed(missing):
-        if parts[split]:
-            continue
-        for item in reversed(parts["train"]):  # by falling hash: the nearest to the held-out end first
-            if all(counts[label] > 1 for label in item.labels):
-                parts["train"].remove(item)
-                parts[split].append(item)
-                counts.subtract(item.labels)
-                break
+        held = {label for item in parts[split].values() for label in item.labels}
+        for label in sorted(totals):
+            if totals[label] * HELD_OUT >= 1 and label not in held:
+                held.update(_move(parts, split, spare, candidates[label]))
+        if not parts[split]:
+            _move(parts, split, spare, [item for _, items in sorted(candidates.items()) for item in items])
+
+
+def _move(parts: Parts, split: str, spare: Counter[int], candidates: Sequence[Item]) -> tuple[int, ...]:
+    """Move the first candidate that train can spare, and return its labels."""
+    for item in candidates:
+        if item.name in parts["train"] and all(spare[label] > 1 for label in item.labels):
+            parts[split][item.name] = parts["train"].pop(item.name)
+            spare.subtract(item.labels)
+            return item.labels
+    return ()

@@ -6,6 +6,10 @@ from boxless.registry import Registry
 SOURCES = Registry(
     "source",
     {
+        "wsol": "boxless.data.sources.wsol:WsolSource",
+        "imagefolder": "boxless.data.sources.imagefolder:ImageFolderSource",
+        "coco": "boxless.data.sources.coco:CocoSource",
+        "csv": "boxless.data.sources.table:TableSource",
         "folder": "boxless.data.sources.folder:FolderSource",
     },
 )

@@ -92,11 +92,11 @@ def _report(listing: Listing, splits: dict[str, str], loose: list[str], skipped:
     folders = {name for top in splits for name in _folders(root / top)} if splits else set(_folders(root))
     listing.empty_classes = sorted(folders - filled)
     if splits and (others := [name for name in _folders(root) if name not in splits and name != MASKS_FOLDER]):
-        listing.problems.append(f"folders beside the splits are left out: {some(others)}")
+        listing.problems.append(f"left out, being no splits: the folders {some(others)}")
     if loose:
-        listing.problems.append(f"{len(loose)} images lie in no class folder and are left out: {some(loose)}")
+        listing.problems.append(f"left out, lying in no class folder: {some(loose)}")
     if skipped:
-        listing.problems.append(f"{len(skipped)} files are left out, not being images by their names: {some(skipped)}")
+        listing.problems.append(f"left out, being no images by their names: {some(skipped)}")
 
 
 def _nothing(path: Path, loose: list[str], skipped: list[str]) -> str:

@@ -1,0 +1,145 @@
+"""The metadata of wsolevaluation (Choe et al., CVPR 2020): CUB, ILSVRC, OpenImages, and pseudo-boxes in the same files.
+
+https://github.com/clovaai/wsolevaluation keeps, for each split, ``image_ids.txt`` (``path``), ``class_labels.txt``
+(``path,class``), ``image_sizes.txt`` (``path,width,height``; may be empty) and ``localization.txt`` (boxes
+``path,x0,y0,x1,y1`` or masks ``path,mask.png,ignore.png``). Lines are split from the right, so a path may have commas.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boxless.data.documents import read_lines
+from boxless.data.listing import Entry, Listing, Numbers, missing_images, name_under, some
+from boxless.data.splits import split_of
+from boxless.data.truth import checked_box
+from boxless.errors import DataError
+
+if TYPE_CHECKING:
+    from boxless.data.catalog import Catalog
+
+IDS, LABELS, SIZES, LOCALIZATION = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
+
+
+class WsolSource:
+    """A folder with one folder of text files for each split.
+
+    Box corners stay as the files give them: the last pixel counts in some data sets (ILSVRC) and not in others (CUB),
+    so that a box one pixel wide may have equal corners.
+    """
+
+    takes_images = True
+
+    def recognise(self, path: Path) -> str | None:
+        """By the text files in the split folders."""
+        found = metadata_folders(path)
+        return f"a folder of wsolevaluation metadata, by {found[0][0].name}/{IDS}" if found else None
+
+    def read(self, path: Path, images: Path | None) -> Listing:
+        """Ids and class numbers to entries."""
+        folders = metadata_folders(path)
+        if not folders:
+            raise DataError(f"{path}: no split folder (train, val, test) has a file {IDS}; give the folder above them.")
+        ids = {folder: [line for _, line in read_lines(folder / IDS)] for folder, _ in folders}
+        root = images or _image_root(path, next((each[0] for each in ids.values() if each), None))
+        listing = Listing(root, [])
+        missing: dict[str, str] = {}
+        for folder, split in folders:
+            labels = _labels(folder / LABELS)
+            for number, name in enumerate(ids[folder], start=1):
+                if name not in labels:
+                    raise DataError(f"{folder / LABELS}: no class for {name}, which {IDS} lists; add the line.")
+                if not os.path.isfile(root / name):  # noqa: PTH113 - called a million times for ILSVRC
+                    missing[f"{folder / IDS}, entry {number}"] = str(root / name)
+                listing.entries.append(Entry(root / name, name_under(root / name, root), labels[name], split))
+        if missing:
+            raise DataError(missing_images(missing, "say where the images are (images), or remove the line"))
+        return listing
+
+    def boxes(self, catalog: Catalog) -> tuple[dict[str, list[Numbers]], str] | None:
+        """The box lines of ``localization.txt``."""
+        source = catalog.source or catalog.root
+        boxes: dict[str, list[Numbers]] = defaultdict(list)
+        for folder, _ in metadata_folders(source):
+            sizes = _sizes(folder / SIZES)
+            for where, line in _optional_lines(folder / LOCALIZATION):
+                if _is_mask(line):
+                    continue
+                name, *corners = _fields(where, line, 4, "path,x0,y0,x1,y1")
+                boxes[name].append(checked_box(corners, where, size=sizes.get(name), last_pixel_counts=True))
+        return (dict(boxes), f"{source} ({LOCALIZATION})") if boxes else None
+
+    def masks(self, catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
+        """Mask files by item name, each with its ignore mask or an empty text; paths as the files give them."""
+        masks: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for folder, _ in metadata_folders(catalog.source or catalog.root):
+            for where, line in _optional_lines(folder / LOCALIZATION):
+                if _is_mask(line):
+                    name, mask, ignore = _fields(where, line, 2, "path,mask.png,ignore.png")
+                    masks[name].append((mask, ignore))
+        return dict(masks)
+
+
+def metadata_folders(path: Path) -> list[tuple[Path, str]]:
+    """The folders of the splits that there are."""
+    found = [(each.parent, split) for each in sorted(path.glob(f"*/{IDS}")) if (split := split_of(each.parent.name))]
+    for folder, split in found:
+        same = [each.name for each, other in found if other == split]
+        if len(same) > 1:
+            raise DataError(f"{path}: {some(same)} are all for the split {split!r}; keep one of them. ({folder})")
+    return found
+
+
+def _image_root(path: Path, first: str | None) -> Path:
+    """The first of the usual places that holds the first image."""
+    around = path.resolve()
+    dataset = around.parent.parent / "dataset" / around.name  # where wsolevaluation itself keeps images
+    tried = [path, path / "images", path.parent / "images", path.parent, dataset, around.parent.parent]
+    for folder in tried:
+        if first is not None and (folder / first).is_file():
+            return folder
+    raise DataError(f"{path}: the image {first} is in none of {some(map(str, tried), 8)}; say where (images).")
+
+
+def _labels(path: Path) -> dict[str, tuple[str, ...]]:
+    labels: dict[str, tuple[str, ...]] = {}
+    for where, line in read_lines(path):
+        name, label = _fields(where, line, 1, "path,class")
+        if not label:
+            raise DataError(f"{where}: the class is empty in {line!r}; expected path,class.")
+        labels[name] = tuple(dict.fromkeys((*labels.get(name, ()), label)))
+    return labels
+
+
+def _sizes(path: Path) -> dict[str, tuple[float, float]]:
+    sizes: dict[str, tuple[float, float]] = {}
+    for where, line in _optional_lines(path):
+        name, width, height = _fields(where, line, 2, "path,width,height")
+        try:
+            sizes[name] = (float(width), float(height))
+        except ValueError:
+            raise DataError(
+                f"{where}: the size {width},{height} is not two numbers; expected path,width,height."
+            ) from None
+    return sizes
+
+
+def _fields(where: str, line: str, count: int, form: str) -> list[str]:
+    """The path and ``count`` fields to its right."""
+    fields = [field.strip() for field in line.rsplit(",", count)]
+    if len(fields) != count + 1:
+        raise DataError(f"{where}: {line!r} has too few commas; expected {form}.")
+    return fields
+
+
+def _is_mask(line: str) -> bool:
+    """A mask line ends in ``mask.png,ignore.png``, the latter on an image's first line only."""
+    fields = line.rsplit(",", 2)
+    return any(field.strip().lower().endswith(".png") for field in fields[1:])
+
+
+def _optional_lines(path: Path) -> list[tuple[str, str]]:
+    return list(read_lines(path)) if path.is_file() else []
