@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -26,62 +26,14 @@ from boxless.ops.maps import resize
 from boxless.ops.otsu import otsu_thresholds
 from boxless.predict.sources import Paths, Source, Sources, are_paths
 from boxless.stream import batched, default_workers, ordered_map
-from boxless.types import Box, Localization, Prediction
+from boxless.types import Box, Prediction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from boxless.runs import Run
+
 OnError = Callable[[Path, str, DataError], None]
-
-
-class LocalizesImages(Protocol):
-    """The part of a method that prediction needs."""
-
-    def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
-        """Class scores and, for the predicted class, a map in [0, 1]."""
-
-
-class PreparesImages(Protocol):
-    """The part of a run's preprocessing that prediction needs."""
-
-    @property
-    def size(self) -> int:
-        """The side of the network's square input, in pixels."""
-
-    def __call__(self, image: Image.Image, /) -> Tensor:
-        """A (3, size, size) tensor, normalised as the backbone wants."""
-
-
-class LoadedRun(Protocol):
-    """What prediction needs of a run; `boxless.runs.Run` is one."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, by index."""
-
-    @property
-    def method(self) -> LocalizesImages:
-        """The trained method, in evaluation mode on ``device``."""
-
-    @property
-    def preprocess(self) -> PreparesImages:
-        """From an upright RGB image to the network's input."""
-
-    @property
-    def threshold(self) -> str | float:
-        """``"otsu"``, or a fixed fraction of each map's maximum."""
-
-    @property
-    def multi_label(self) -> bool:
-        """Whether classes are scored one by one (sigmoid) and not against each other (softmax)."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the method is."""
-
-    @property
-    def digest(self) -> str:
-        """A hash of the weights and the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +61,7 @@ class Localizer:
     them.
     """
 
-    def __init__(self, run: LoadedRun) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
         self.refused: list[tuple[str, DataError]] = []
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
@@ -17,11 +17,14 @@ from boxless.data.images import read_image
 from boxless.errors import DataError, RunError, UnknownNameError
 from boxless.files import atomic_write, unwritable
 from boxless.predict.journal import FILE_NAME, Header, Journal
-from boxless.predict.localizer import LoadedRun, Localizer
+from boxless.predict.localizer import Localizer
 from boxless.predict.overlay import draw
 from boxless.predict.sources import Paths, Source, Sources
 from boxless.stream import default_workers, ordered_map
 from boxless.types import Prediction
+
+if TYPE_CHECKING:
+    from boxless.runs import Run
 
 Progress = Callable[[int, int], None]  # (images done with, images in all), once a batch
 Refusal = tuple[Path, str, str]  # (path, name, reason)
@@ -39,7 +42,7 @@ class Outcome:
 
 
 def predict_to(
-    run: LoadedRun | Localizer | str | Path,
+    run: Run | Localizer | str | Path,
     sources: Paths,
     out: Path,
     *,
@@ -211,7 +214,7 @@ def _inside(folder: Path, name: str, suffix: str) -> Path:
     return folder / f"{name}{suffix}"
 
 
-def _localizer(run: LoadedRun | Localizer | str | Path) -> Localizer:
+def _localizer(run: Run | Localizer | str | Path) -> Localizer:
     if isinstance(run, Localizer):
         return run
     if isinstance(run, (str, Path)):
