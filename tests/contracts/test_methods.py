@@ -1,0 +1,178 @@
+"""What every method must satisfy, over the whole table: the price of entry."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from torch import Tensor
+
+from boxless.backbones.timm_backbone import TimmBackbone
+from boxless.methods import METHODS
+from boxless.methods.base import Method, Paper
+from boxless.types import Batch
+
+CLASSES, SIZE = 5, 96
+BACKBONES = ("test_efficientnet", "test_vit")
+
+
+def make(name: str, backbone: str, *, frozen: bool = False) -> Method:
+    torch.manual_seed(0)
+    network = TimmBackbone(backbone, weights="random", image_size=SIZE)
+    if frozen:
+        network.freeze()
+    method: Method = METHODS.load(name)(network, CLASSES)
+    return method
+
+
+def example_batch(count: int = 4) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(count, 3, SIZE, SIZE, generator=generator)
+    labels = torch.arange(count) % CLASSES
+    targets = torch.nn.functional.one_hot(labels, CLASSES).float()
+    return Batch(images, labels, targets, torch.arange(count))
+
+
+pairs = pytest.mark.parametrize(("name", "backbone"), [(n, b) for n in METHODS for b in BACKBONES])
+
+
+@pairs
+def test_it_learns(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone).train(), example_batch()
+    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3)
+    totals = []
+    for step in range(12):
+        total = torch.stack(list(method.losses(batch, step / 12).values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert totals[-1] < 0.8 * totals[0]
+
+
+@pairs
+def test_losses_are_named_scalars_with_a_gradient(name: str, backbone: str) -> None:
+    losses = make(name, backbone).train().losses(example_batch(), 0.0)
+    assert losses
+    for value in losses.values():
+        assert value.ndim == 0
+    assert any(value.requires_grad for value in losses.values())
+
+
+@pairs
+def test_localize_gives_a_map_in_0_1_for_each_class_asked_for(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone).eval(), example_batch()
+    asked = torch.tensor([[0, 3], [1, 1], [2, 4], [4, 0]])
+    with torch.inference_mode():
+        said = method.localize(batch.images, asked)
+    assert said.logits.shape == (4, CLASSES)
+    assert said.maps.shape[:2] == (4, 2)
+    assert said.maps.dtype == torch.float32
+    assert torch.equal(said.classes, asked)
+    assert torch.isfinite(said.maps).all()
+    assert 0 <= said.maps.min()
+    assert said.maps.max() <= 1
+    torch.testing.assert_close(said.maps[1, 0], said.maps[1, 1])  # the same class twice: the same map twice
+
+
+@pairs
+def test_the_predicted_class_is_the_default(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone).eval(), example_batch()
+    with torch.inference_mode():
+        said = method.localize(batch.images)
+        again = method.localize(batch.images, said.logits.argmax(1, keepdim=True))
+    torch.testing.assert_close(said.maps, again.maps)
+    assert torch.equal(said.classes, again.classes)
+
+
+@pairs
+def test_localize_is_deterministic(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone).eval(), example_batch()
+    with torch.inference_mode():
+        assert torch.equal(method.localize(batch.images).maps, method.localize(batch.images).maps)
+
+
+@pairs
+def test_a_map_does_not_depend_on_batch_mates(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone).eval(), example_batch()
+    with torch.inference_mode():
+        together, alone = method.localize(batch.images), method.localize(batch.images[1:2])
+    # Other batch sizes take other convolution kernels, hence not bit for bit.
+    torch.testing.assert_close(together.maps[1:2], alone.maps, atol=1e-4, rtol=0)
+    torch.testing.assert_close(together.logits[1:2], alone.logits, atol=1e-4, rtol=1e-4)
+
+
+@pairs
+def test_state_round_trips(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone).eval(), example_batch()
+    torch.manual_seed(123)
+    network = TimmBackbone(backbone, weights="random", image_size=SIZE)
+    other = METHODS.load(name)(network, CLASSES).eval()
+    with torch.inference_mode():
+        before = other.localize(batch.images).logits
+        other.load_state_dict(method.state_dict())
+        torch.testing.assert_close(other.localize(batch.images).logits, method.localize(batch.images).logits)
+    assert not torch.allclose(before, method.localize(batch.images).logits)
+
+
+@pairs
+def test_localize_leaves_modes_gradients_inputs_and_random_state_as_found(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone).eval(), example_batch()
+    method.zero_grad(set_to_none=True)
+    images, state = batch.images.clone(), torch.get_rng_state()
+    modes = [module.training for module in method.modules()]
+    method.localize(batch.images)
+    assert [module.training for module in method.modules()] == modes
+    assert all(parameter.grad is None for parameter in method.parameters())
+    assert torch.equal(batch.images, images)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(module._forward_hooks for module in method.modules())
+
+
+@pairs
+def test_a_frozen_backbone_does_not_change(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone, frozen=True).train(), example_batch()
+    before = {k: v.clone() for k, v in method.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        torch.stack(list(method.losses(batch, 0.0).values())).sum().backward()
+        optimizer.step()
+    assert all(torch.equal(v, before[k]) for k, v in method.backbone.state_dict().items())
+
+
+@pairs
+def test_cached_features_give_the_same_losses(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone, frozen=True).eval(), example_batch()
+    if method.needs.own_forward or method.needs.images:
+        pytest.skip("its features are not cached, or not alone")
+    features = method.backbone(batch.images)
+    stand_in = torch.empty(len(batch.images), 3, 0, 0)
+    cached = Batch(stand_in, batch.labels, batch.targets, batch.index)
+    with method.backbone.replay(stand_in, features):
+        from_cache = method.losses(cached, 0.0)
+    computed = method.losses(batch, 0.0)
+    assert {k: v.item() for k, v in from_cache.items()} == pytest.approx({k: v.item() for k, v in computed.items()})
+
+
+@pairs
+def test_images_with_several_labels_are_taken(name: str, backbone: str) -> None:
+    batch = example_batch()
+    targets = batch.targets.clone()
+    targets[:, 2] = 1
+    several = Batch(batch.images, batch.labels, targets, batch.index, multi_label=True)
+    losses: dict[str, Tensor] = make(name, backbone).train().losses(several, 0.0)
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_it_declares_its_paper_and_its_settings(name: str) -> None:
+    kind: type[Method] = METHODS.load(name)
+    assert isinstance(kind.paper, Paper)
+    assert kind.paper.title
+    settings = [p for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    documented = inspect.getdoc(kind) or ""
+    for setting in settings:
+        assert setting.default is not setting.empty, f"{setting.name} has no default"
+        assert f"{setting.name}:" in documented, f"{setting.name} is not documented"
+    assert set(kind.search_space) <= {s.name for s in settings}

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+from boxless.backbones import weights
+from boxless.backbones.table import BACKBONES
+from boxless.backbones.timm_backbone import TimmBackbone
+from boxless.errors import ConfigError, UnknownNameError, WeightsError
+from boxless.types import Features
+
+FAMILIES = ("test_efficientnet", "test_resnet", "test_convnext", "test_vit", "test_vit2", "test_maxvit", "test_byobnet")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("size", [96, 160])
+def test_any_timm_network_gives_the_grid_that_it_declares(name: str, size: int) -> None:
+    if name == "test_maxvit" and size == 96:
+        pytest.skip("its windows do not divide a 96-pixel image")
+    backbone = TimmBackbone(name, weights="random", image_size=size).eval()
+    stages = backbone.tap(*range(len(backbone.stages)))
+    with torch.inference_mode():
+        features = backbone(torch.rand(2, 3, size, size))
+    for stage, grid in zip(stages, features.grids, strict=True):
+        assert grid.shape == (2, stage.channels, size // stage.stride, size // stage.stride)
+    assert backbone.grid(size, size) == tuple(features.grid.shape[2:])
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("test_vit", 1), ("test_vit_relpos", 0), ("test_resnet", 0)])
+def test_prefix_tokens_are_apart_from_the_grid(name: str, tokens: int) -> None:
+    backbone = TimmBackbone(name, weights="random", image_size=96).eval()
+    assert backbone.prefix_tokens == tokens
+    with torch.inference_mode():
+        prefix = backbone(torch.rand(1, 3, 96, 96)).prefix
+    assert (0 if prefix is None else prefix.shape[1]) == tokens
+
+
+def test_the_head_stage_is_what_the_classifier_sees() -> None:
+    backbone = TimmBackbone("test_efficientnet", weights="random", image_size=96).eval()
+    assert backbone.stages[-1].name == "head"
+    images = torch.rand(1, 3, 96, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone(images).grid, backbone.model.forward_features(images))
+
+
+def test_a_transformers_grid_is_its_normalised_patch_tokens_in_raster_order() -> None:
+    backbone = TimmBackbone("test_vit", weights="random", image_size=96).eval()
+    images = torch.rand(1, 3, 96, 96)
+    with torch.inference_mode():
+        tokens = backbone.model.forward_features(images)
+        grid = backbone(images).grid
+    torch.testing.assert_close(grid.flatten(2).transpose(1, 2), tokens[:, 1:])
+
+
+def test_output_stride_makes_the_last_grid_finer() -> None:
+    backbone = TimmBackbone("test_resnet", weights="random", image_size=128, output_stride=16).eval()
+    assert backbone.stages[-1].stride == 16
+    assert backbone.grid(128, 128) == (8, 8)
+
+
+def test_output_stride_on_a_network_without_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match="test_vit.*output_stride"):
+        TimmBackbone("test_vit", weights="random", output_stride=16)
+
+
+def test_an_unknown_name_shows_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean .*resnet50"):
+        TimmBackbone("resnet5o", weights="random")
+
+
+def test_an_unknown_stage_is_refused_with_those_there_are() -> None:
+    backbone = TimmBackbone("test_resnet", weights="random")
+    with pytest.raises(ConfigError, match=r"stage 9: .*layer4 \(stride 32\)"):
+        backbone.tap(9)
+
+
+def test_only_tapped_stages_are_computed() -> None:
+    backbone = TimmBackbone("test_resnet", weights="random").eval()
+    backbone.tap(1)
+    calls: list[str] = []
+    backbone.model.layer4.register_forward_hook(lambda *_: calls.append("layer4"))
+    with torch.inference_mode():
+        backbone(torch.rand(1, 3, 64, 64))
+    assert calls == []
+
+
+def test_replay_serves_this_tensor_and_no_other() -> None:
+    backbone = TimmBackbone("test_resnet", weights="random").eval()
+    images, other = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
+    features = Features((torch.zeros(1, 96, 2, 2),))
+    with torch.inference_mode(), backbone.replay(images, features):
+        assert backbone(images) is features
+        assert backbone(other).grid.abs().sum() > 0
+    with torch.inference_mode():
+        assert backbone(images).grid.abs().sum() > 0
+
+
+def test_a_frozen_backbone_stays_in_evaluation_mode() -> None:
+    backbone = TimmBackbone("test_resnet", weights="random")
+    backbone.freeze()
+    backbone.train()
+    assert not any(module.training for module in backbone.modules())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+def test_the_offline_weights_fit_and_are_not_random() -> None:
+    first = TimmBackbone(weights.OFFLINE_BACKBONE, weights="package").state_dict()
+    again = TimmBackbone(weights.OFFLINE_BACKBONE, weights="package").state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    assert first["model.bn1.running_var"].sub(1).abs().max() > 0.01  # a fresh network has ones
+
+
+def test_offline_features_are_those_of_the_published_network() -> None:
+    """A channel order mixed up would still load; ImageNet features of a plain and a striped image must differ much."""
+    backbone = TimmBackbone(weights.OFFLINE_BACKBONE, weights="package", image_size=160).eval()
+    plain = torch.zeros(1, 3, 160, 160)
+    striped = plain.clone()
+    striped[..., ::8] = 1.0
+    with torch.inference_mode():
+        one, two = (backbone(each).grid.mean((2, 3))[0] for each in (plain, striped))
+    assert torch.nn.functional.cosine_similarity(one, two, dim=0) < 0.7
+
+
+def test_weights_that_no_package_has_name_the_one_that_comes_so() -> None:
+    with pytest.raises(WeightsError, match="tf_efficientnet_lite0"):
+        TimmBackbone("resnet18", weights="package")
+
+
+def test_a_hub_out_of_reach_says_what_else_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "hub_answers", lambda: False)
+    monkeypatch.setattr(weights, "in_hub_cache", lambda name: False)
+    with pytest.raises(WeightsError, match=r"out of reach.*boxless\[offline\].*backbone.weights=random"):
+        TimmBackbone("resnet18.tv_in1k", weights="auto")
+
+
+def test_without_a_name_the_offline_backbone_is_taken_when_the_hub_is_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(weights, "hub_answers", lambda: False)
+    monkeypatch.setattr(weights, "in_hub_cache", lambda name: False)
+    name, reason = weights.choose()
+    assert name == "tf_efficientnet_lite0"
+    assert "out of reach" in reason
+    monkeypatch.setattr(weights, "hub_answers", lambda: True)
+    assert weights.choose()[0] == weights.HUB_BACKBONE
+
+
+def test_hub_offline_mode_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert not weights.hub_answers()
+
+
+@pytest.mark.parametrize("row", BACKBONES, ids=lambda row: row.name)
+def test_the_table_tells_what_timm_knows(row: object) -> None:
+    assert hasattr(row, "name")
+    config = timm.get_pretrained_cfg(row.name)
+    assert config is not None
+    assert config.has_weights
+    assert config.license == row.licence
+    with torch.device("meta"):
+        model = timm.create_model(row.name, pretrained=False, num_classes=0)
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == row.parameters
+    assert bool(getattr(model, "num_prefix_tokens", 0)) == row.prefix_tokens
+
+
+def test_the_table_imports_no_torch() -> None:
+    code = "import sys, boxless.backbones.table; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
