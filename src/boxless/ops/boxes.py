@@ -1,0 +1,71 @@
+"""Geometry of boxes: xyxy floats, half-open, so that a width is ``x1 - x0`` with nothing added.
+
+A box without area (empty, or with its ends swapped) overlaps nothing: its IoU is 0, with itself too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from boxless.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Boxes = NDArray[np.float64]
+
+
+def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union of each box of ``a`` (n, 4) with each of ``b`` (m, 4), as (n, m).
+
+    Raises:
+        DataError: Not arrays of four columns.
+    """
+    first, second = _boxes(a)[:, None], _boxes(b)[None]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    common = np.prod(np.maximum(sides, 0), axis=-1)
+    union = _area(first) + _area(second) - common
+    empty = (_area(first) == 0) | (_area(second) == 0)
+    overlap: NDArray[np.float64] = np.where(empty, 0, common) / np.where(empty, 1, union)
+    return overlap
+
+
+def scale(boxes: ArrayLike, source: tuple[int, int], target: tuple[int, int]) -> Boxes:
+    """Carry boxes (n, 4) from an image of size ``source`` to the same image at size ``target``, both (width, height).
+
+    Raises:
+        DataError: Not an array of four columns, or a side of ``source`` that is not positive.
+    """
+    if min(source) <= 0:
+        raise DataError(f"scale: got the source size {source}; width and height must be positive.")
+    # Dividing last keeps an edge that lies on the border of the source exactly on the border of the target.
+    scaled: Boxes = _boxes(boxes) * np.array(target * 2, dtype=np.float64) / np.array(source * 2, dtype=np.float64)
+    return scaled
+
+
+def clip(boxes: ArrayLike, size: tuple[int, int]) -> Boxes:
+    """Cut off what of boxes (n, 4) lies outside an image of ``size`` (width, height).
+
+    A box that lies wholly outside is left with no area, on the border.
+
+    Raises:
+        DataError: Not an array of four columns.
+    """
+    clipped: Boxes = np.clip(_boxes(boxes), 0, np.array(size * 2, dtype=np.float64))
+    return clipped
+
+
+def _boxes(given: ArrayLike) -> Boxes:
+    boxes = np.asarray(given, dtype=np.float64)
+    if boxes.size == 0:
+        return boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise DataError(f"boxes: got shape {boxes.shape}; boxes are (n, 4), each x0, y0, x1, y1.")
+    return boxes
+
+
+def _area(boxes: Boxes) -> NDArray[np.float64]:
+    area: NDArray[np.float64] = np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0), axis=-1)
+    return area

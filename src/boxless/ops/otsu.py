@@ -1,0 +1,48 @@
+"""Otsu's threshold: the cut that best parts a map into two groups of values.
+
+Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. SMC 1979: it maximises the variance
+between the groups (equation 18), over a histogram of 256 equal bins from the map's lowest value to its highest, as
+scikit-image does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from boxless.ops._checks import check_map, check_maps
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+BINS = 256
+
+
+def otsu_thresholds(maps: ArrayLike) -> NDArray[np.float64]:
+    """Otsu's threshold of each map (b, h, w), as a fraction of that map's own maximum: (b,), in [0, 1).
+
+    The threshold is the centre of the last bin of the lower group; of several best ones the lowest is taken. A
+    constant map has no two groups and gets 0: then all of a positive map is foreground, and nothing of a map of zeros.
+
+    Raises:
+        DataError: Maps that are not (b, h, w), finite and in [0, 1].
+    """
+    batch = check_maps(maps)
+    return np.array([_otsu(check_map(each, f"maps[{i}]")) for i, each in enumerate(batch)], dtype=np.float64)
+
+
+def _otsu(values: NDArray[np.float64]) -> float:
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest == highest:
+        return 0.0
+    counts, edges = np.histogram(values, BINS)
+    # With bin numbers in place of values all sums are whole numbers, so equally good cuts compare as equal.
+    weight = counts.cumsum()[:-1]
+    moment = (counts * np.arange(BINS)).cumsum()
+    total, moment_total, moment = values.size, int(moment[-1]), moment[:-1]
+    between = (moment * float(total) - float(moment_total) * weight) ** 2 / (
+        weight * (total - weight).astype(np.float64)
+    )
+    best = int(between.argmax())
+    return float((edges[best] + edges[best + 1]) / 2) / highest
