@@ -12,6 +12,11 @@ from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
 from boxless.errors import DataError
 
 _JPEG_START = b"\xff\xd8\xff"
+_PNG_METADATA = (
+    b"eXIf",
+    b"Raw profile type exif",
+    b"XML:com.adobe.xmp",
+)  # what can hold an orientation, and is never packed
 
 
 def place_upright(source: Path, destination: Path) -> None:
@@ -33,7 +38,7 @@ def place_upright(source: Path, destination: Path) -> None:
 
 
 def _turned(path: Path) -> Image.Image | None:
-    """The image upright if its EXIF orientation turns it, else nothing; then no pixel of a JPEG is decoded."""
+    """The image upright if its EXIF orientation turns it, else nothing; then hardly ever is a pixel decoded."""
     with warnings.catch_warnings(), path.open("rb") as file:
         warnings.filterwarnings("ignore", module="PIL")  # of large images and odd metadata: predict has read this one
         is_jpeg = file.read(len(_JPEG_START)) == _JPEG_START
@@ -41,11 +46,18 @@ def _turned(path: Path) -> Image.Image | None:
         # Image.open would refuse a very large JPEG, which predict reads at a reduced scale, and take a camera's
         # multi-picture file for something other than the JPEG that it begins with.
         with JpegImagePlugin.JpegImageFile(file) if is_jpeg else Image.open(file) as image:
-            if _orientation(image) not in range(2, 9):
+            # A PNG may have them behind its pixels, so that Pillow decodes all of it to look.
+            is_plain_png = image.format == "PNG" and not _holds(path, _PNG_METADATA)
+            if is_plain_png or _orientation(image) not in range(2, 9):
                 return None
             upright = ImageOps.exif_transpose(image)
             upright.format = image.format
             return upright
+
+
+def _holds(path: Path, marks: tuple[bytes, ...]) -> bool:
+    content = path.read_bytes()
+    return any(mark in content for mark in marks)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,16 @@ def test_image_is_a_hard_link_and_else_a_symbolic_one_and_else_a_copy(make_file,
     assert image.read_bytes() == prediction.path.read_bytes()
 
 
+def test_linked_source_is_linked_to_the_file_behind_it(make_file, classes, tmp_path):
+    # A hard link to a relative symbolic link would point to nothing from where it stands.
+    real, prediction = make_file("b/real.png"), make_file("a.png")
+    prediction.path.unlink()
+    prediction.path.symlink_to("b/real.png")
+    folder = write("yolo", [prediction], classes, tmp_path / "out").parent
+    assert (folder / "images" / "a.png").samefile(real.path)
+    assert not (folder / "images" / "a.png").is_symlink()
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 def test_image_that_exif_turns_is_written_upright(make, classes, tmp_path, suffix):
     # Stored 20 x 40, red above blue; orientation 6 shows it 40 x 20 with the stored bottom at the left.
@@ -101,6 +113,19 @@ def test_image_that_exif_turns_is_written_upright(make, classes, tmp_path, suffi
     assert right[0] > 200 > 60 > right[2]
     assert lines(folder / "labels" / "turned.txt") == [[0, 0.25, 0.5, 0.5, 1]]
     assert prediction.path.read_bytes() == before
+
+
+def test_orientation_behind_the_pixels_of_a_png_is_seen(make_file, classes, tmp_path):
+    prediction = make_file("late.png", (7, 33))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    payload = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = len(payload).to_bytes(4) + b"eXIf" + payload + zlib.crc32(b"eXIf" + payload).to_bytes(4)
+    content = prediction.path.read_bytes()
+    prediction.path.write_bytes(content[:-12] + chunk + content[-12:])  # before the 12 bytes of IEND
+    folder = write("yolo", [replace(prediction, size=(33, 7))], classes, tmp_path / "out").parent
+    with Image.open(folder / "images" / "late.png") as image:
+        assert image.size == (33, 7)
 
 
 def test_second_writing_leaves_no_label_of_the_first_and_no_foreign_file_lost(make_file, classes, tmp_path):
