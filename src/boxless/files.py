@@ -51,7 +51,9 @@ def write_json(path: Path, value: Any) -> None:
 def unwritable(path: Path, error: OSError) -> str:
     """The message for a path that cannot be written: what, why, and what to do."""
     reason = error.strerror or str(error)
-    return f"{path}: cannot be written ({reason}); free space or choose another folder with --out. Nothing there changed."
+    return (
+        f"{path}: cannot be written ({reason}); free space or choose another folder with --out. Nothing there changed."
+    )
 
 
 def _umask() -> int:

@@ -114,7 +114,13 @@ class Recipe:
         return from_dict(merged, "recipe")
 
 
-SECTIONS: dict[str, type] = {"data": Data, "backbone": Network, "training": Training, "protocol": Protocol, "method": MethodChoice}
+SECTIONS: dict[str, type] = {
+    "data": Data,
+    "backbone": Network,
+    "training": Training,
+    "protocol": Protocol,
+    "method": MethodChoice,
+}
 NOTES = ("version", "published", "ours", "notes")  # keys of a recipe file that change nothing that is learnt
 
 
@@ -153,7 +159,9 @@ def read_recipe(path: Path) -> Recipe:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{path}: a recipe is a mapping of sections ({', '.join(SECTIONS)}), got {type(value).__name__}.")
+        raise ConfigError(
+            f"{path}: a recipe is a mapping of sections ({', '.join(SECTIONS)}), got {type(value).__name__}."
+        )
     return from_dict(value, str(path))
 
 

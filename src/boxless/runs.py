@@ -82,7 +82,9 @@ def check_fit(method: str, kind: type[Method], name: str, backbone: Backbone) ->
         from boxless.backbones.table import BACKBONES
 
         fitting = ", ".join(row.name for row in BACKBONES if row.prefix_tokens)
-        raise ConfigError(f"method {method} needs a class token, which backbone {name} does not have; fitting: {fitting}.")
+        raise ConfigError(
+            f"method {method} needs a class token, which backbone {name} does not have; fitting: {fitting}."
+        )
 
 
 def save_run(folder: Path, method: nn.Module, recipe: Recipe, catalog: Catalog, facts: Mapping[str, Any]) -> None:
@@ -102,7 +104,11 @@ def save_run(folder: Path, method: nn.Module, recipe: Recipe, catalog: Catalog, 
         },
         "supervision": "image labels",
         "method": recipe.method.name,
-        "backbone": {"name": recipe.backbone.name, "licence": getattr(network, "licence", ""), "frozen": recipe.backbone.freeze},
+        "backbone": {
+            "name": recipe.backbone.name,
+            "licence": getattr(network, "licence", ""),
+            "frozen": recipe.backbone.freeze,
+        },
         "threshold": {"rule": recipe.protocol.threshold, "source": _threshold_source(recipe)},
         "box_rule": "largest 8-connected component above the threshold",
         "resolution": int(recipe.data.image_size),
@@ -154,7 +160,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not (folder / CARD).exists():
         if (folder / RECIPE).exists():
             raise RunError(f"{folder}: the run is unfinished; go on with: boxless train --resume --out {folder}")
-        raise RunError(f"{folder}: this is no run folder (no {CARD} in it); give the folder that 'boxless train --out' wrote.")
+        raise RunError(
+            f"{folder}: this is no run folder (no {CARD} in it); give the folder that 'boxless train --out' wrote."
+        )
     try:
         card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
@@ -182,7 +190,12 @@ def _commit() -> str | None:
     """The commit of boxless itself, when it runs from a checkout."""
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

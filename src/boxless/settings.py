@@ -28,7 +28,9 @@ def settings_of(factory: Callable[..., object]) -> tuple[Setting, ...]:
     """The keyword-only settings that ``factory`` declares, in order."""
     hints = _hints(factory)
     return tuple(
-        Setting(p.name, _readable(hints.get(p.name, Any)), None if p.default is p.empty else p.default, p.default is p.empty)
+        Setting(
+            p.name, _readable(hints.get(p.name, Any)), None if p.default is p.empty else p.default, p.default is p.empty
+        )
         for p in _parameters(factory).values()
     )
 

@@ -71,7 +71,7 @@ def test_localize_gives_a_map_in_0_1_for_each_class_asked_for(name: str, backbon
     assert said.maps.dtype == torch.float32
     assert torch.equal(said.classes, asked)
     assert torch.isfinite(said.maps).all()
-    assert 0 <= said.maps.min()
+    assert said.maps.min() >= 0
     assert said.maps.max() <= 1
     torch.testing.assert_close(said.maps[1, 0], said.maps[1, 1])  # the same class twice: the same map twice
 

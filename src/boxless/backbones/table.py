@@ -1,4 +1,4 @@
-"""The curated list of backbones: what to take when, with the licence and size of each. Any other timm name works too."""
+"""The curated list of backbones: what to take when, with licence and size. Any other timm name works too."""
 
 from __future__ import annotations
 

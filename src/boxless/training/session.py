@@ -20,7 +20,7 @@ from boxless import runs
 from boxless.data.catalog import Catalog, read_catalog
 from boxless.data.transforms import Augment, Preprocess
 from boxless.devices import pick_device
-from boxless.errors import ConfigError, DataError, InterruptedRunError, RunError
+from boxless.errors import ConfigError, InterruptedRunError, RunError
 from boxless.files import unwritable
 from boxless.methods import METHODS
 from boxless.methods.base import Method
@@ -87,9 +87,7 @@ def train(
             ) from None
 
 
-def _train(
-    recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, listener: Listener, stop: _Stop
-) -> Trained:
+def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, listener: Listener, stop: _Stop) -> Trained:
     accelerator = fabric.device.type != "cpu"
     chosen = resolve(recipe, catalog, accelerator=accelerator, listener=listener) if fabric.is_global_zero else recipe
     recipe = from_dict(fabric.broadcast(chosen.to_dict()), "recipe")
@@ -213,8 +211,7 @@ def _caches(
             cache.fill(fabric.device, listener, stop.raise_if_asked, name=name)
         fabric.barrier()
         cache.open(fabric.device)
-    if len(train_set.refused) == len(train_set):
-        raise DataError(f"none of the {len(train_set)} training images can be read; run 'boxless inspect' on the data.")
+    train_set.check_readable()
     return made
 
 

@@ -14,7 +14,13 @@ from boxless.training.features import FeatureCache
 
 @torch.no_grad()
 def class_accuracy(
-    method: Method, examples: Examples, cache: FeatureCache | None, device: torch.device, *, rank: int = 0, world: int = 1
+    method: Method,
+    examples: Examples,
+    cache: FeatureCache | None,
+    device: torch.device,
+    *,
+    rank: int = 0,
+    world: int = 1,
 ) -> tuple[int, int]:
     """How many of a device's share of the images get one of their labels as predicted class, out of how many.
 

@@ -1,0 +1,45 @@
+"""Methods that show what the loop does for a method, and what it does with a bad one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from boxless.methods.base import Needs
+from boxless.methods.cam import CAM
+from boxless.types import Batch
+
+
+class NotFiniteLater(CAM):  # type: ignore[misc]
+    """Its second term turns into NaN in the second epoch's second batch."""
+
+    steps = 0
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        self.steps += 1
+        first = super().losses(batch, progress)["classification"]
+        return {"first": first, "second": first * (float("nan") if self.steps == 5 else 1.0)}
+
+
+class NeedsClassToken(CAM):  # type: ignore[misc]
+    needs = Needs(prefix_tokens=True)
+
+
+class HidesHalf(CAM):  # type: ignore[misc]
+    needs = Needs(own_forward=True)
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        images = batch.images.clone()
+        images[..., : images.shape[-1] // 2] = 0
+        assert images.shape[-1] > 0
+        return super().losses(Batch(images, batch.labels, batch.targets, batch.index), progress)
+
+
+class ChecksItsFeatures(CAM):  # type: ignore[misc]
+    needs = Needs(images=True)
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        cached = self.backbone(batch.images).grid
+        computed = self.backbone(batch.images.clone()).grid  # another tensor: not served from the cache
+        torch.testing.assert_close(cached, computed, atol=1e-2, rtol=1e-2)
+        return super().losses(batch, progress)
