@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from boxless import __version__
 from boxless.backbones.base import Backbone
@@ -87,10 +86,9 @@ def check_fit(method: str, kind: type[Method], name: str, backbone: Backbone) ->
         )
 
 
-def save_run(folder: Path, method: nn.Module, recipe: Recipe, catalog: Catalog, facts: Mapping[str, Any]) -> None:
+def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, facts: Mapping[str, Any]) -> None:
     """Write weights and card; the card comes last, so that a folder with a card is a finished run."""
     save_tensors(folder / WEIGHTS, method.state_dict())
-    network = method.backbone
     card = {
         "run_version": RUN_VERSION,
         "boxless": __version__,
@@ -106,7 +104,7 @@ def save_run(folder: Path, method: nn.Module, recipe: Recipe, catalog: Catalog, 
         "method": recipe.method.name,
         "backbone": {
             "name": recipe.backbone.name,
-            "licence": getattr(network, "licence", ""),
+            "licence": method.backbone.licence,
             "frozen": recipe.backbone.freeze,
         },
         "threshold": {"rule": recipe.protocol.threshold, "source": _threshold_source(recipe)},

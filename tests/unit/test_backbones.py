@@ -63,12 +63,12 @@ def test_output_stride_makes_the_last_grid_finer() -> None:
 
 
 def test_output_stride_on_a_network_without_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match="test_vit.*output_stride"):
+    with pytest.raises(ConfigError, match=r"test_vit.*output_stride"):
         TimmBackbone("test_vit", weights="random", output_stride=16)
 
 
 def test_an_unknown_name_shows_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean .*resnet50"):
+    with pytest.raises(UnknownNameError, match=r"did you mean .*resnet50"):
         TimmBackbone("resnet5o", weights="random")
 
 

@@ -96,7 +96,7 @@ def _create(name: str, image_size: int, output_stride: int | None) -> Any:
         ) from error
     if not hasattr(model, "forward_intermediates") or not hasattr(model, "feature_info"):
         raise ConfigError(
-            f"backbone {name}: timm gives no intermediate features of it; see 'boxless list backbones' for some that fit."
+            f"backbone {name}: timm gives no intermediate features of it; 'boxless list backbones' shows some that fit."
         )
     return model
 

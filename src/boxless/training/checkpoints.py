@@ -83,7 +83,7 @@ def load_checkpoint(path: Path, method: nn.Module, optimizer: optim.Optimizer) -
         RunError: The file is damaged, or belongs to another method or backbone.
     """
     tensors = load_tensors(path)
-    with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, framework="pt") as file:
         header = file.metadata() or {}
     model = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
     if model.keys() != learnt_state(method).keys():

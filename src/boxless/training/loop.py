@@ -163,8 +163,8 @@ class Loop:
         names = ", ".join(self.feeder.examples.items[i].name for i in part.index[:4].tolist())
         raise TrainingError(
             f"the loss is not finite: {terms} in epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1} "
-            f"(images {names}, ...). What was learnt up to the last checkpoint is kept. Lower training.learning_rate, or "
-            "set training.clip=1, or training.precision=32, and train into another folder."
+            f"(images {names}, ...). What was learnt up to the last checkpoint is kept. Lower training.learning_rate, "
+            "or set training.clip=1 or training.precision=32, and train into another folder."
         )
 
     def _close_epoch(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from types import FrameType
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from boxless import runs
 from boxless.data.catalog import Catalog, read_catalog

@@ -139,7 +139,8 @@ def test_two_processes_train_as_one_does(recipe: Recipe, tmp_path: Path, freeze:
     recipe.save(tmp_path / "recipe.yaml")
     code = (
         "import sys; from pathlib import Path; from boxless.recipe import read_recipe; "
-        "from boxless.training.session import train; train(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]), device='cpu')"
+        "from boxless.training.session import train; "
+        "train(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]), device='cpu')"
     )
     script = tmp_path / "script.py"
     script.write_text(code)
