@@ -48,7 +48,7 @@ def _meta(classes: Sequence[str]) -> Element:
     return meta
 
 
-# "text", since CVAT's "number" holds steps of a whole number only.
+# "text" takes any value, where "number" takes only those of a declared range and step.
 _SCORE = {"name": "score", "mutable": "False", "input_type": "text", "default_value": "", "values": ""}
 
 
