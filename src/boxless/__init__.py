@@ -1,3 +1,71 @@
-"""boxless: boxes and masks from image labels."""
+"""boxless: boxes and masks from image labels.
+
+The public names below are imported when they are first used, so that ``import boxless`` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from boxless.api import evaluate as evaluate
+    from boxless.api import inspect as inspect
+    from boxless.api import train as train
+    from boxless.data.catalog import Catalog as Catalog
+    from boxless.data.catalog import read_catalog as read_catalog
+    from boxless.errors import BoxlessError as BoxlessError
+    from boxless.errors import ConfigError as ConfigError
+    from boxless.errors import DataError as DataError
+    from boxless.errors import InterruptedRunError as InterruptedRunError
+    from boxless.errors import MissingExtraError as MissingExtraError
+    from boxless.errors import RunError as RunError
+    from boxless.errors import TrainingError as TrainingError
+    from boxless.errors import UnknownNameError as UnknownNameError
+    from boxless.errors import WeightsError as WeightsError
+    from boxless.predict.localizer import Localizer as Localizer
+    from boxless.predict.writing import predict_to as predict_to
+    from boxless.recipe import Recipe as Recipe
+    from boxless.recipe import read_recipe as read_recipe
+    from boxless.training.events import Listener as Listener
+    from boxless.types import Box as Box
+    from boxless.types import Item as Item
+    from boxless.types import Prediction as Prediction
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "BoxlessError": "errors",
+    "Box": "types",
+    "Catalog": "data.catalog",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "InterruptedRunError": "errors",
+    "Item": "types",
+    "Listener": "training.events",
+    "Localizer": "predict.localizer",
+    "MissingExtraError": "errors",
+    "Prediction": "types",
+    "Recipe": "recipe",
+    "RunError": "errors",
+    "TrainingError": "errors",
+    "UnknownNameError": "errors",
+    "WeightsError": "errors",
+    "evaluate": "api",
+    "inspect": "api",
+    "predict_to": "predict.writing",
+    "read_catalog": "data.catalog",
+    "read_recipe": "recipe",
+    "train": "api",
+}
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

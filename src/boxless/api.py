@@ -1,0 +1,166 @@
+"""The verbs in Python; the command line calls these very functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boxless.errors import ConfigError
+
+if TYPE_CHECKING:
+    from boxless.data.checks import Inspection
+    from boxless.predict.localizer import Localizer
+    from boxless.protocol.evaluate import Report
+    from boxless.recipe import Recipe
+    from boxless.training.events import Listener
+    from boxless.training.session import Trained
+
+
+def train(
+    source: str | Path | None,
+    out: str | Path,
+    *,
+    method: str | None = None,
+    backbone: str | None = None,
+    recipe: Recipe | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    freeze: bool | None = None,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    seed: int | None = None,
+    format: str | None = None,  # noqa: A002
+    images: str | Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    listener: Listener | None = None,
+) -> Trained:
+    """Train a localizer from labelled images into the run folder ``out``.
+
+    What is None comes from the recipe, or else is the default. Where several say the same thing, the last of these
+    counts: defaults, the recipe, the named arguments, ``settings``.
+
+    Args:
+        source: A folder, a file, or ``sample``; None with ``resume``, or if the recipe names it.
+        out: The run folder, made if need be.
+        method: A method of ``boxless list methods``, or ``module:Class``.
+        backbone: A timm model name, or ``auto``.
+        recipe: A recipe, or the path of a recipe file.
+        settings: Further settings, such as ``{"training.batch_size": 16}``.
+        freeze: Keep the backbone as it is and train the head alone.
+        epochs: Passes over the training images.
+        image_size: Side of the square network input, in pixels.
+        seed: Decides every random number of the run.
+        format: The format of ``source``, if it is not to be found out.
+        images: Where the pictures are, for formats that list them.
+        resume: Go on with the unfinished run in ``out``, by the recipe that is kept there; takes no other setting.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        listener: Hears of the progress.
+
+    Raises:
+        BoxlessError: One of its kinds, whose message says what to do.
+    """
+    from boxless.recipe import Recipe, read_recipe
+    from boxless.training.session import train as run
+
+    named = {
+        "method.name": method,
+        "backbone.name": backbone,
+        "backbone.freeze": freeze,
+        "training.epochs": epochs,
+        "training.seed": seed,
+        "data.image_size": image_size,
+        "data.format": format,
+        "data.images": None if images is None else str(Path(images).absolute()),
+        "data.source": None if source is None else _lasting(source),
+    }
+    given = {key: value for key, value in named.items() if value is not None} | dict(settings or {})
+    folder = Path(out)
+    if resume:
+        _check_resume(folder, given, has_recipe=recipe is not None)
+        return run(Recipe(), folder, resume=True, device=device, listener=listener)
+    base = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else read_recipe(Path(recipe))
+    chosen = with_settings(base, given)
+    if not chosen.data.source:
+        raise ConfigError("no data was named; give a folder of images sorted by class, a file, or 'sample'.")
+    return run(chosen, folder, device=device, listener=listener)
+
+
+def evaluate(
+    run: str | Path | Localizer,
+    source: str | Path,
+    *,
+    split: str = "test",
+    format: str = "auto",  # noqa: A002
+    images: str | Path | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    listener: Listener | None = None,
+) -> Report:
+    """Measure a run on data that have boxes; see :func:`boxless.protocol.evaluate.evaluate`."""
+    from boxless.protocol.evaluate import evaluate as measure
+
+    return measure(
+        run,
+        source,
+        split=split,
+        format=format,
+        images=images,
+        device=device,
+        batch_size=batch_size,
+        listener=listener,
+    )
+
+
+def inspect(
+    source: str | Path,
+    *,
+    format: str = "auto",  # noqa: A002
+    images: str | Path | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Inspection:
+    """What data hold and what is wrong with them; see :func:`boxless.data.checks.inspect`."""
+    from boxless.data.catalog import read_catalog
+    from boxless.data.checks import inspect as look
+
+    return look(read_catalog(source, format=format, images=images), workers=workers, progress=progress)
+
+
+def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with ``{"section.setting": value}`` applied in order.
+
+    Raises:
+        ConfigError: There is no such section or setting, or a value does not fit.
+    """
+    for key, value in settings.items():
+        section, dot, name = key.partition(".")
+        if not (dot and name):
+            raise ConfigError(f"setting {key!r}: expected section.setting, such as training.epochs.")
+        recipe = recipe.override(**{section: {name: value}})
+    return recipe
+
+
+def _lasting(source: str | Path) -> str:
+    """The source as it can be found again from any folder; the names of bundled data are not paths."""
+    from boxless.data.catalog import SAMPLE
+
+    return SAMPLE if source == SAMPLE else str(Path(source).expanduser().absolute())
+
+
+def _check_resume(folder: Path, given: Mapping[str, Any], *, has_recipe: bool) -> None:
+    """Refuse settings that a resumed run would have to ignore; the run's own data may be named again."""
+    from boxless.recipe import read_recipe
+    from boxless.runs import RECIPE
+
+    rest = dict(given)
+    if "data.source" in rest and (folder / RECIPE).exists():
+        kept = read_recipe(folder / RECIPE).data.source
+        if rest.pop("data.source") != kept:
+            raise ConfigError(f"{folder}: this run learns from {kept}; leave out the data, or start in another folder.")
+    refused = [*(["the recipe"] if has_recipe else []), *(key for key in rest if key != "data.source")]
+    if refused:
+        raise ConfigError(
+            f"{folder}: a resumed run goes on by its own recipe ({folder / RECIPE}), so it takes no "
+            f"{', '.join(refused)}; leave that out, or start anew in another folder."
+        )

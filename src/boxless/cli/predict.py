@@ -1,0 +1,83 @@
+"""boxless predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boxless.cli.options import BatchSize, Device, Json, parse_formats
+
+
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder that 'boxless train' wrote.")],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, folders, or globs in quotes.")],
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Folder for all that is written.", show_default=False)
+    ],
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="Of coco, yolo, voc, labelstudio, cvat, csv; or all.")
+    ] = "csv,coco",
+    maps: Annotated[bool, typer.Option("--maps", help="Write each image's map as .npy.")] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Write each image with its map and box on it.")] = False,
+    min_score: Annotated[
+        float, typer.Option("--min-score", metavar="X", min=0, max=1, help="Leave out boxes with a lower score.")
+    ] = 0.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do everything again, and not only what is not done yet.")
+    ] = False,
+    batch_size: BatchSize = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", min=0, help="Threads that decode images.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    r"""Find the object in any number of images, and write boxes that annotation tools open.
+
+    \b
+      boxless predict runs/photos new-photos --out boxes
+      boxless predict runs/photos new-photos 'more/**/*.jpg' --out boxes --format all --overlays
+
+    Stopped at any moment, the same command goes on where it was. Images that cannot be read are listed at the end.
+    """
+    from boxless.cli.output import Output, duration
+
+    wanted = parse_formats(formats)
+    with Output(as_json=as_json) as output:
+        from boxless.predict.localizer import Localizer
+        from boxless.predict.writing import predict_to
+
+        outcome = predict_to(
+            Localizer.load(run, device=device),
+            sources,
+            Path(out),
+            formats=wanted,
+            maps=maps,
+            overlays=overlays,
+            min_score=min_score,
+            overwrite=overwrite,
+            batch_size=batch_size,
+            workers=workers,
+            progress=output.counter("images"),
+        )
+        output.listener.end()
+        files = dict(zip(wanted, map(str, outcome.files), strict=True))
+        seconds = outcome.written / outcome.images_per_second if outcome.written else 0.0
+        output.say(
+            f"{outcome.written:,} images in {duration(seconds)}, {outcome.images_per_second:.1f} a second"
+            + (f"; {outcome.skipped:,} were done before" if outcome.skipped else "")
+        )
+        extras = [name for name, asked in (("maps", maps), ("overlays", overlays)) if asked]
+        output.table([*files.items(), *((name, str(Path(out) / name)) for name in extras)])
+        output.finish(
+            {
+                "out": out,
+                "files": files,
+                "written": outcome.written,
+                "skipped": outcome.skipped,
+                "images_per_second": outcome.images_per_second,
+            },
+            outcome.refused,
+        )

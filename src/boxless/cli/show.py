@@ -1,0 +1,189 @@
+"""boxless show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from boxless.cli.options import Json
+from boxless.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from boxless.cli.output import Output
+
+
+def show(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="method, backbone, run or recipe.")],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or the run's folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    r"""Say everything of one method, backbone or run, or of every setting.
+
+    \b
+      boxless show method NAME         its paper, what it needs, its settings
+      boxless show backbone resnet50   its stages, licence and weights
+      boxless show run runs/photos     how it came about
+      boxless show recipe              every setting of train, with its default and meaning
+    """
+    from boxless.cli.output import Output
+
+    if kind not in KINDS:
+        raise UnknownNameError("kind", kind, KINDS)
+    if name is None and kind != "recipe":
+        raise ConfigError(f"show {kind}: which one? Give its name, as in: boxless show {kind} NAME")
+    with Output(as_json=as_json) as output:
+        output.finish(KINDS[kind](name or "", output))
+
+
+def _method(name: str, output: Output) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from boxless.cli.prose import argument_docs
+    from boxless.methods import METHODS
+    from boxless.settings import settings_of
+
+    kind = METHODS.load(name)
+    paper, needs, docs = kind.paper, asdict(kind.needs), argument_docs(kind)
+    settings = [{**asdict(each), "meaning": docs.get(each.name, "")} for each in settings_of(kind)]
+    space = {key: asdict(value) for key, value in kind.search_space.items()}
+    output.say(f"{name}: {' '.join((kind.__doc__ or '').partition(chr(10) * 2)[0].split())}")
+    output.say(f"\n{paper.authors}: {paper.title}. {paper.venue} {paper.year}. {paper.url}")
+    output.say(f"\nNeeds: {', '.join(_NEEDS[key] for key in _NEEDS if needs.get(key)) or 'any backbone'}")
+    output.say("\nSettings (--set method.NAME=VALUE)")
+    rows = [(s["name"], s["type"], _value(s["default"]), _range(space.get(s["name"])), s["meaning"]) for s in settings]
+    output.table(rows, ("name", "type", "default", "search", "meaning"))
+    return {
+        "name": name,
+        "paper": asdict(paper),
+        "needs": needs,
+        "settings": settings,
+        "search_space": space,
+    }
+
+
+_NEEDS = {
+    "prefix_tokens": "a backbone with a class token",
+    "images": "the images in its losses",
+    "own_forward": "a forward pass of its own (features are not cached)",
+}
+
+
+def _backbone(name: str, output: Output) -> dict[str, Any]:
+    from boxless.backbones import weights
+    from boxless.backbones.timm_backbone import TimmBackbone
+
+    network = TimmBackbone(name, weights="random")
+    parameters = sum(each.numel() for each in network.parameters()) / 1e6
+    if weights.has_package(name):
+        where = "in an installed package"
+    elif weights.in_hub_cache(name):
+        where = "in the local hub cache"
+    else:
+        where = "to be fetched from the hub at the first use"
+    facts = {
+        "name": name,
+        "parameters": f"{parameters:.1f} million",
+        "licence of the weights": network.licence,
+        "weights": where,
+        "class and register tokens": network.prefix_tokens,
+        "mean": network.mean,
+        "std": network.std,
+    }
+    output.table([(key, _value(value)) for key, value in facts.items()])
+    output.say("\nStages, from fine to coarse")
+    rows = [(str(i), s.name, str(s.stride), str(s.channels)) for i, s in enumerate(network.stages)]
+    output.table(rows, ("index", "name", "stride", "channels"))
+    stages = [{"name": s.name, "stride": s.stride, "channels": s.channels} for s in network.stages]
+    return {**facts, "stages": stages}
+
+
+def _run(name: str, output: Output) -> dict[str, Any]:
+    from boxless.recipe import read_recipe
+    from boxless.runs import RECIPE, read_card
+
+    folder = Path(name)
+    card = read_card(folder)
+    output.table(run_rows(folder, card))
+    output.say(f"\nSettings: {folder / RECIPE}")
+    return {"run": name, "card": card, "recipe": read_recipe(folder / RECIPE).to_dict()}
+
+
+def run_rows(folder: Path, card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What people want to know of a finished run."""
+    from boxless.cli.output import duration
+
+    data, backbone, selection = card["data"], card["backbone"], card["selection"]
+    counts = ", ".join(f"{count:,} {split}" for split, count in data["images"].items())
+    classes = card["classes"]
+    chosen = selection["criterion"]
+    if selection["value"] is not None:
+        chosen += f": {selection['value']:.1f} %"
+    rows = [
+        ("run", str(folder)),
+        ("method", card["method"]),
+        ("backbone", f"{backbone['name']}{', frozen' if backbone['frozen'] else ''} (weights: {backbone['licence']})"),
+        ("data", f"{data['source']} ({data['format']}; {counts})"),
+        ("classes", f"{len(classes)}: {', '.join(classes[:8])}{' ...' if len(classes) > 8 else ''}"),
+        ("supervision", card["supervision"]),
+        ("weights kept", f"{chosen} (epoch {selection['epoch'] + 1})"),
+        ("box", f"{card['box_rule']}; threshold {card['threshold']['rule']}, from {card['threshold']['source']}"),
+        ("input", f"{card['resolution']} px"),
+        ("seed", str(card["seed"])),
+        ("trained", f"{duration(card['training_seconds'])}, ended {card['date']} with boxless {card['boxless']}"),
+    ]
+    if card["refused"]:
+        rows.append(("refused", f"{len(card['refused']):,} images could not be read"))
+    return rows
+
+
+def _recipe(name: str, output: Output) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from boxless.cli.prose import field_docs
+    from boxless.recipe import SECTIONS, Recipe, read_recipe
+    from boxless.settings import settings_of
+
+    values = (read_recipe(Path(name)) if name else Recipe()).to_dict()
+    listed: list[dict[str, Any]] = []
+    for section, record in SECTIONS.items():
+        docs = field_docs(record)
+        for each in settings_of(record):
+            if each.name in values[section]:
+                key = f"{section}.{each.name}"
+                found = {"name": key, "value": values[section][each.name], "meaning": docs.get(each.name, "")}
+                listed.append({**asdict(each), **found})
+    known = {each["name"] for each in listed}
+    for setting, value in values["method"].items():
+        if f"method.{setting}" not in known:
+            listed.append({"name": f"method.{setting}", "value": value, "meaning": "see: boxless show method NAME"})
+    rows = [(s["name"], _value(s["value"]), s.get("type", ""), s["meaning"]) for s in listed]
+    output.table(rows, ("setting", "value", "type", "meaning"))
+    output.say("\nSet one with: boxless train ... --set training.batch_size=16")
+    return {"recipe": values, "settings": listed}
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_value, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _range(space: Mapping[str, Any] | None) -> str:
+    if space is None:
+        return ""
+    if space["choices"]:
+        return f"one of {_value(space['choices'])}"
+    return f"{_value(space['low'])} to {_value(space['high'])}{', log' if space['log'] else ''}"
+
+
+KINDS: dict[str, Callable[[str, Output], dict[str, Any]]] = {
+    "method": _method,
+    "backbone": _backbone,
+    "run": _run,
+    "recipe": _recipe,
+}
