@@ -1,12 +1,12 @@
 """A run at work: any number of images in, a stream of predictions out, in bounded memory.
 
-Images are decoded in threads while the network works on the batch before; what follows the network (thresholds, boxes)
-is array code on a whole batch.
+Images are decoded in threads, a batch ahead of the network; what follows the network (thresholds, boxes) is array code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -25,7 +25,7 @@ from boxless.ops.components import largest_boxes
 from boxless.ops.maps import resize
 from boxless.ops.otsu import otsu_thresholds
 from boxless.predict.sources import Paths, Source, Sources, are_paths
-from boxless.stream import batched, default_workers, ordered_map
+from boxless.stream import batched, default_workers
 from boxless.types import Box, Prediction
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class _Decoded:
     source: Source
     size: tuple[int, int]  # (width, height), upright
     tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    source: Source
+    error: DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +120,16 @@ class Localizer:
         if isinstance(image, (str, Path)):
             source = Source(Path(image), Path(image).name)
             decoded = self._decode(source)
-            if isinstance(decoded, DataError):
-                raise decoded
+            if isinstance(decoded, _Refused):
+                raise decoded.error
         else:
             source = Source(Path("image"), "image")
             upright = _upright(image)
             decoded = _Decoded(source, upright.size, self.run.preprocess(upright))
         raw = self._forward([decoded])
-        (outcome,) = self._finish(raw, keep_maps=True, min_score=min_score)
-        if isinstance(outcome, DataError):
-            raise outcome
+        (outcome,) = self._finish(raw, True, min_score)
+        if isinstance(outcome, _Refused):
+            raise outcome.error
         return outcome
 
     def default_batch_size(self) -> int:
@@ -139,37 +145,34 @@ class Localizer:
         min_score: float,
         report: OnError,
     ) -> Iterator[Prediction]:
-        threads = default_workers() if workers is None else workers
-        decoded = self._readable(
-            ordered_map(self._decode_named, sources, workers=threads, ahead=2 * batch_size), report
-        )
-        for batch in batched(decoded, batch_size):
-            outcomes = self._finish(self._forward(batch), keep_maps=keep_maps, min_score=min_score)
-            for each, outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, DataError):
-                    report(each.source.path, each.source.name, outcome)
-                else:
-                    yield outcome
+        """Decode, forward, finish, batch by batch.
 
-    @staticmethod
-    def _readable(results: Iterable[tuple[Source, _Decoded | DataError]], report: OnError) -> Iterator[_Decoded]:
-        for source, result in results:
-            if isinstance(result, DataError):
-                report(source.path, source.name, result)
-            else:
-                yield result
+        On a processor the network uses every core, and threads beside it make its own wait for each other at the end
+        of each layer, which costs more than all the decoding. So there the next batch is decoded after the forward
+        pass, together with what follows it; with an accelerator it is decoded during the pass.
+        """
+        beside = self.run.device.type != "cpu"
+        batches = batched(sources, batch_size)
+        with _Decoders(self._decode, default_workers() if workers is None else workers) as decoders:
+            decoders.start(next(batches, []))
+            while batch := decoders.wait():
+                if beside:
+                    decoders.start(next(batches, []))
+                readable = [each for each in batch if isinstance(each, _Decoded)]
+                raw = self._forward(readable) if readable else None
+                if not beside:
+                    decoders.start(next(batches, []))
+                finished = self._finish(raw, keep_maps, min_score) if raw is not None else []
+                yield from _reported(_merged(batch, finished), report)
 
-    def _decode_named(self, source: Source) -> tuple[Source, _Decoded | DataError]:
-        return source, self._decode(source)
-
-    def _decode(self, source: Source) -> _Decoded | DataError:
+    def _decode(self, source: Source) -> _Decoded | _Refused:
         """Errors are returned and not raised: one image that cannot be read must not end the stream."""
         try:
             check_name(source.name)  # now, and not when the first output file cannot hold it
             image, size = read_image(source.path, shrink_to=self.run.preprocess.size)
             return _Decoded(source, size, self.run.preprocess(image))
         except DataError as error:
-            return error
+            return _Refused(source, error)
 
     @torch.inference_mode()
     def _forward(self, batch: list[_Decoded]) -> _Raw:
@@ -188,7 +191,7 @@ class Localizer:
             maps[:, 0].clamp(0, 1).contiguous().cpu().numpy(),
         )
 
-    def _finish(self, raw: _Raw, *, keep_maps: bool, min_score: float) -> list[Prediction | DataError]:
+    def _finish(self, raw: _Raw, keep_maps: bool, min_score: float) -> list[Prediction | _Refused]:
         """From maps to boxes in original pixels."""
         usable = np.isfinite(raw.maps).all((1, 2)) & np.isfinite(raw.probabilities)
         maps = raw.maps if usable.all() else np.where(usable[:, None, None], raw.maps, np.float32(0))
@@ -197,7 +200,7 @@ class Localizer:
         else:
             thresholds = np.full(len(maps), float(self.run.threshold))
         boxes, areas = largest_boxes(maps, thresholds)
-        outcomes: list[Prediction | DataError] = []
+        outcomes: list[Prediction | _Refused] = []
         for i, each in enumerate(raw.batch):
             if not usable[i]:
                 outcomes.append(_not_finite(each.source))
@@ -223,6 +226,50 @@ class Localizer:
         return outcomes
 
 
+@final
+class _Decoders:
+    """Threads that decode one batch at a time; none at all with no workers."""
+
+    def __init__(self, decode: Callable[[Source], _Decoded | _Refused], workers: int) -> None:
+        self._decode = decode
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="boxless") if workers > 0 else None
+        self._batch: list[Source] = []
+        self._futures: list[Future[_Decoded | _Refused]] = []
+
+    def __enter__(self) -> _Decoders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def start(self, batch: list[Source]) -> None:
+        self._batch = batch
+        if self._pool is not None:
+            self._futures = [self._pool.submit(self._decode, source) for source in batch]
+
+    def wait(self) -> list[_Decoded | _Refused]:
+        """The batch that was started last, in order."""
+        if self._pool is None:
+            return [self._decode(source) for source in self._batch]
+        return [future.result() for future in self._futures]
+
+
+def _merged(batch: list[_Decoded | _Refused], finished: list[Prediction | _Refused]) -> Iterator[Prediction | _Refused]:
+    """What became of each image of a batch, in order: what was decoded has its place in ``finished``."""
+    results = iter(finished)
+    for each in batch:
+        yield each if isinstance(each, _Refused) else next(results)
+
+
+def _reported(outcomes: Iterable[Prediction | _Refused], report: OnError) -> Iterator[Prediction]:
+    for outcome in outcomes:
+        if isinstance(outcome, _Refused):
+            report(outcome.source.path, outcome.source.name, outcome.error)
+        else:
+            yield outcome
+
+
 def _original(
     box: NDArray[np.float64], shape: tuple[int, ...], size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
@@ -232,11 +279,12 @@ def _original(
     return x0, y0, x1, y1
 
 
-def _not_finite(source: Source) -> DataError:
-    return DataError(
+def _not_finite(source: Source) -> _Refused:
+    reason = (
         f"{source.path}: the network's output for it is not finite; if this happens to many images the run's weights "
         "are broken (train again), else leave the image out."
     )
+    return _Refused(source, DataError(reason))
 
 
 def _upright(image: Image.Image | NDArray[Any]) -> Image.Image:

@@ -55,7 +55,7 @@ def test_job_writes_journal_and_formats_and_reports_what_it_refused(run: Any, ph
     assert [path.is_file() for path in outcome.files] == [True, True]
     assert [each["file_name"] for each in coco(out)["images"]] == [f"{i}.png" for i in range(7) if i != 3]
     assert coco(out)["annotations"][1]["bbox"] == [2, 4, 38, 56]
-    assert sorted(each["name"] for each in lines(out)[1:]) == [f"{i}.png" for i in range(7)]
+    assert [each["name"] for each in lines(out)[1:]] == [f"{i}.png" for i in range(7)]
 
 
 def test_second_call_does_nothing_again_but_the_refused(run: Any, photos: Path, out: Path) -> None:
@@ -159,10 +159,10 @@ def test_interrupt_keeps_what_is_done_and_says_how_to_go_on(run: Any, photos: Pa
         predict_to(run, photos, out, formats=["coco"], batch_size=2)
     assert stopped.value.__notes__ == [how_to_resume(out)]
     assert not (out / "coco").exists()
-    assert sorted(each["name"] for each in lines(out)[1:]) == ["0.png", "1.png", "2.png", "3.png", "4.png"]
+    assert [each["name"] for each in lines(out)[1:]] == ["0.png", "1.png", "2.png", "3.png"]
     run.method.fail_after = 10**9
     outcome = predict_to(run, photos, out, formats=["coco"], batch_size=2)
-    assert (outcome.written, outcome.skipped) == (2, 4)
+    assert (outcome.written, outcome.skipped) == (3, 3)
 
 
 def test_full_disk_keeps_every_whole_line_and_the_job_can_go_on(
