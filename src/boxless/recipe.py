@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from boxless.errors import ConfigError, nearest
 from boxless.files import atomic_write
+from boxless.methods import DEFAULT_METHOD
 from boxless.settings import check
 
 RECIPE_VERSION = 1
@@ -45,7 +46,7 @@ class Network:
 class MethodChoice:
     """A method by its table name, and its settings as its constructor declares them."""
 
-    name: str = "cam"
+    name: str = DEFAULT_METHOD
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -192,4 +193,4 @@ def _section(kind: type, settings: Mapping[str, Any], name: str) -> Any:
 def _method(settings: Mapping[str, Any]) -> MethodChoice:
     """The method's settings are checked against its constructor when it is built, which imports torch; not here."""
     rest = {key: value for key, value in settings.items() if key != "name"}
-    return MethodChoice(name=str(settings.get("name", "cam")), settings=rest)
+    return MethodChoice(name=str(settings.get("name", DEFAULT_METHOD)), settings=rest)

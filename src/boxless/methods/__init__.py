@@ -8,3 +8,5 @@ METHODS = Registry(
         "cam": "boxless.methods.cam:CAM",
     },
 )
+
+DEFAULT_METHOD = "cam"  # for a user who names none: it trains on any backbone in minutes
