@@ -59,8 +59,9 @@ def sweep_boxes(map: ArrayLike, thresholds: ArrayLike | None = None) -> Sweep:  
     Raises:
         DataError: A map or thresholds that are not as said above.
     """
-    boxes, areas = sweep_batch(np.asarray(map)[None], thresholds)
-    return Sweep(_levels(thresholds), boxes[0], areas[0])
+    levels = _levels(thresholds)
+    boxes, areas = sweep_batch(check_map(map)[None], levels)
+    return Sweep(levels, boxes[0], areas[0])
 
 
 def sweep_batch(maps: ArrayLike, thresholds: ArrayLike | None = None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -68,8 +69,15 @@ def sweep_batch(maps: ArrayLike, thresholds: ArrayLike | None = None) -> tuple[N
 
     The interpreter lock is released inside, so threads that share out the maps run side by side.
     """
-    batch = check_maps(maps)
-    return _sweep(batch, np.broadcast_to(_levels(thresholds), (len(batch), len(_levels(thresholds)))))
+    batch, levels = check_maps(maps), _levels(thresholds)
+    boxes = np.zeros((len(batch), len(levels), 4))
+    areas = np.zeros((len(batch), len(levels)), dtype=np.int64)
+    for i, each in enumerate(batch):
+        values = check_map(each, f"maps[{i}]")
+        peak = float(values.max())
+        if peak > 0:
+            _kernels.sweep(values, levels * peak, peak, boxes[i], areas[i])
+    return boxes, areas
 
 
 def largest_boxes(maps: ArrayLike, thresholds: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -88,8 +96,14 @@ def largest_boxes(maps: ArrayLike, thresholds: ArrayLike) -> tuple[NDArray[np.fl
     batch, levels = check_maps(maps), check_thresholds(thresholds)
     if len(levels) != len(batch):
         raise DataError(f"thresholds: got {len(levels)} for {len(batch)} maps; give one for each map.")
-    boxes, areas = _sweep(batch, levels[:, None])
-    return boxes[:, 0], areas[:, 0]
+    boxes, areas = np.zeros((len(batch), 4)), np.zeros(len(batch), dtype=np.int64)
+    for i, each in enumerate(batch):
+        values = check_map(each, f"maps[{i}]")
+        _, kept, _, largest = _kernels.cut_at(values, levels[i] * values.max())
+        if largest >= 0:
+            _kernels.write_box(kept[largest], values.shape[1] + 2, boxes[i])
+            areas[i] = kept[largest, _kernels.AREA]
+    return boxes, areas
 
 
 def components(map: ArrayLike, threshold: float, min_area: int = 1) -> Components:  # noqa: A002
@@ -99,8 +113,9 @@ def components(map: ArrayLike, threshold: float, min_area: int = 1) -> Component
         DataError: A map that is not (h, w), finite and in [0, 1], or a threshold that is not in [0, 1).
     """
     values = check_map(map)
-    cut = float(check_thresholds([threshold])[0]) * float(values.max())
-    boxes, areas, peaks, sums = _kernels.label(values, cut)
+    cut = float(check_thresholds([threshold])[0] * values.max())
+    parent, kept, foreground, _ = _kernels.cut_at(values, cut)
+    boxes, areas, peaks, sums = _kernels.label(values, parent, kept, foreground)
     order = np.argsort(-areas, kind="stable")  # stable: the kernel lists components by their first pixel
     order = order[areas[order] >= min_area]
     return Components(boxes[order], areas[order], peaks[order], sums[order] / areas[order])
@@ -108,15 +123,3 @@ def components(map: ArrayLike, threshold: float, min_area: int = 1) -> Component
 
 def _levels(thresholds: ArrayLike | None) -> NDArray[np.float64]:
     return default_thresholds() if thresholds is None else check_ascending(thresholds)
-
-
-def _sweep(maps: NDArray[np.generic], thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Sweep each map over its own row of thresholds (b, t)."""
-    boxes = np.zeros((*thresholds.shape, 4))
-    areas = np.zeros(thresholds.shape, dtype=np.int64)
-    for i, each in enumerate(maps):
-        values = check_map(each, f"maps[{i}]" if len(maps) > 1 else "map")
-        peak = float(values.max())
-        if peak > 0:
-            _kernels.sweep(values, thresholds[i] * peak, peak, boxes[i], areas[i])
-    return boxes, areas
