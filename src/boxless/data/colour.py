@@ -60,7 +60,7 @@ def _gray_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     span = float(high) - float(low)
     if span == 0:
         return np.zeros(values.shape, np.uint8)
-    return np.rint((values.astype(np.float64) - float(low)) * (255.0 / span)).astype(np.uint8)
+    return np.rint((values.astype(np.float64) - float(low)) * 255.0 / span).astype(np.uint8)
 
 
 def _sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -61,6 +61,7 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TURNED = tuple(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))  # width and height change places
 _ORIENTATION_TAG = 0x0112
 _BUFFER = 1 << 18  # bytes; holds the whole header, which is then parsed without waiting for the disk
 
@@ -127,11 +128,10 @@ def _decode(path: Path, stored: ImageFile.ImageFile, shrink_to: int | None, max_
         stored.load()
     if not shrunk:
         whole = stored.size  # Pillow turns TIFF upright when it loads it
-    orientation = _orientation(stored)
-    image = to_rgb(stored)
-    if method := _UPRIGHT.get(orientation):
+    image, method = to_rgb(stored), _UPRIGHT.get(_orientation(stored))
+    if method is not None:
         image = image.transpose(method)
-    return Decoded(image, whole[::-1] if orientation >= 5 and method else whole, mode)
+    return Decoded(image, whole[::-1] if method in _TURNED else whole, mode)
 
 
 def _open(path: Path, file: IO[bytes]) -> ImageFile.ImageFile:

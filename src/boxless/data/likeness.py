@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 WIDTH, HEIGHT = 9, 8  # of the thumbnail
-MAX_BITS = 3  # hashes at most this far apart are looked at; the four bands below find every such pair
-MAX_LEVELS = 8.0  # mean difference of thumbnails, of 255 gray levels
+MAX_BITS = 7  # hashes at most this far apart are looked at; the bands below find every such pair
+MAX_LEVELS = 6.0  # mean difference of thumbnails, of 255 gray levels
 _MIN_EDGES = 16  # of 64 neighbours, those that must differ by ...
 _EDGE = 3  # ... at least so many levels, or else the image is too plain
-_BANDS = 4
+_BANDS = MAX_BITS + 1  # of 8 bits each: 7 changed bits leave one of them as it was
 _BLOCK = 1 << 22  # pairs that are compared at once: 32 MB
 
 Thumbnail = NDArray[np.uint8]
@@ -37,7 +37,7 @@ class Alike:
 
 def thumbnail(image: Image.Image) -> Thumbnail:
     """The gray levels that everything here is computed from, (8, 9)."""
-    return np.array(image.convert("L").resize((WIDTH, HEIGHT), Image.Resampling.BOX, reducing_gap=2.0))
+    return np.array(image.convert("L").resize((WIDTH, HEIGHT), Image.Resampling.BOX))
 
 
 def difference_hash(levels: Thumbnail) -> int | None:
@@ -73,9 +73,9 @@ def _rank(pair: Alike) -> tuple[int, int, int]:
 
 
 def _candidates(codes: NDArray[np.uint64], names: NDArray[np.str_]) -> Iterator[tuple[int, int]]:
-    """Pairs of different groups at most ``MAX_BITS`` apart: 3 changed bits leave one of 4 bands as it was."""
+    """Pairs of different groups at most ``MAX_BITS`` apart, some of them more than once."""
     for band in range(_BANDS):
-        keys = (codes >> np.uint64(16 * band)) & np.uint64(0xFFFF)
+        keys = (codes >> np.uint64(8 * band)) & np.uint64(0xFF)
         buckets: dict[int, list[int]] = defaultdict(list)
         for place, key in enumerate(keys.tolist()):
             buckets[key].append(place)

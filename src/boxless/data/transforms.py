@@ -13,7 +13,7 @@ from torch import Tensor
 from boxless.errors import ConfigError
 
 ASPECT = (3 / 4, 4 / 3)  # of a training crop, relative to the image's own (Szegedy et al., CVPR 2015)
-_GAP = 2.0  # how far Pillow may reduce by whole factors before it resamples; only large images are changed by it
+_GAP = 3.0  # how far Pillow may reduce by whole factors before it resamples; only large images are changed by it
 
 
 class Preprocess:
