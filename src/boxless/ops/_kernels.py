@@ -94,7 +94,7 @@ def _unite(parent: Integers, kept: Integers, one: int, other: int) -> int:
     kept[root, LAST] = max(kept[root, LAST], kept[child, LAST])
     kept[root, LEFT] = min(kept[root, LEFT], kept[child, LEFT])
     kept[root, RIGHT] = max(kept[root, RIGHT], kept[child, RIGHT])
-    return root
+    return int(root)
 
 
 @_compiled
