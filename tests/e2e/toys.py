@@ -1,0 +1,56 @@
+"""Methods that are wrong or slow on purpose, named on the command line as ``toys:Name``."""
+
+from __future__ import annotations
+
+import time
+
+from torch import Tensor
+
+from boxless.losses.classification import classification
+from boxless.methods.base import Method, Needs, Paper, asked_classes, pick
+from boxless.types import Batch, Localization
+
+PAPER = Paper("Nobody", "A toy", "nowhere", 2000, "https://example.org")
+
+
+class Toy(Method):
+    """A convolution whose channels are the classes' maps.
+
+    Args:
+        pause: Seconds that each step takes longer.
+    """
+
+    paper = PAPER
+
+    def __init__(self, backbone, num_classes: int, *, pause: float = 0.0) -> None:
+        super().__init__(backbone, num_classes)
+        from torch import nn
+
+        (tapped,) = backbone.tap(-1)
+        self.pause = pause
+        self.head = nn.Conv2d(tapped.channels, num_classes, 1)
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        time.sleep(self.pause)
+        return {"classification": classification(self.head(self.backbone(batch.images).grid).mean((2, 3)), batch)}
+
+    def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
+        maps = self.head(self.backbone(images).grid)
+        logits = maps.mean((2, 3))
+        classes = asked_classes(logits, classes)
+        return Localization(logits, pick(maps.sigmoid(), classes), classes)
+
+
+class Diverging(Toy):
+    """One of its losses is not a number from the third step on."""
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        losses = super().losses(batch, progress)
+        broken = losses["classification"] * (float("nan") if progress > 0.15 else 0.0)
+        return {**losses, "size": broken}
+
+
+class NeedsClassToken(Toy):
+    """It takes transformers only."""
+
+    needs = Needs(prefix_tokens=True)
