@@ -78,6 +78,8 @@ def train(
     if not fabric.is_global_zero:
         listener = Listener()
     catalog = read_catalog(recipe.data.source, format=recipe.data.format, images=recipe.data.images)
+    for problem in catalog.problems:
+        listener.note(f"{recipe.data.source}: {problem}.")
     with torch.random.fork_rng(), _stoppable() as stop:
         try:
             return _train(recipe, catalog, folder, fabric, listener, stop)
