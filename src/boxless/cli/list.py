@@ -79,7 +79,7 @@ TABLES = {
     "methods": Listing("what train --method takes", ("name", "what"), _methods),
     "backbones": Listing(
         "what train --backbone takes: a choice with licences and sizes",
-        ("name", "kind", "M parameters", "licence of the weights", "note"),
+        ("name", "kind", "M parameters", "licence", "note"),
         _backbones,
     ),
     "datasets": Listing("what train, inspect and evaluate know by name", ("name", "what"), _datasets),

@@ -55,7 +55,7 @@ class Output:
             sys.stdout.write(f"{text}\n")
 
     def table(self, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
-        """Rows of the result, in aligned columns; the last column may wrap on a terminal."""
+        """Rows of the result, in aligned columns."""
         if not self.as_json and rows:
             sys.stdout.write(aligned(rows, header))
 
@@ -90,8 +90,7 @@ def aligned(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
     terminal = Console(file=sys.stdout)
     table = Table(box=None, show_header=bool(header), header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for number, _ in enumerate(rows[0]):
-        last = number == len(rows[0]) - 1
-        table.add_column(header[number] if header else "", overflow="fold", no_wrap=not last)
+        table.add_column(header[number] if header else "", overflow="fold")
     for row in rows:
         table.add_row(*map(_plain, row))
     buffer = StringIO()
