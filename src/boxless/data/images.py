@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import warnings
@@ -179,14 +180,19 @@ def _pillow_warns_above() -> float:
 
 
 _quiet_lock = threading.Lock()
+_tiff_log = logging.getLogger("PIL.TiffImagePlugin")  # says of some damaged files what our error says anyway
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Pillow's warnings about metadata from the user. The filters belong to the process, hence the lock."""
+    """Keep Pillow's warnings about metadata from the user. They are set for the whole process, hence the lock."""
     with _quiet_lock, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
-        yield
+        was, _tiff_log.disabled = _tiff_log.disabled, True
+        try:
+            yield
+        finally:
+            _tiff_log.disabled = was
 
 
 def list_images(folder: str | Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,13 @@ class Source(Protocol):
 
     def boxes(self, catalog: Catalog) -> tuple[dict[str, list[Numbers]], str] | None:
         """Boxes by item name and a sentence saying where from; None if the source has none."""
+
+
+def located(root: Path, written: str) -> tuple[Path, str]:
+    """Where an image lies that a list names relative to ``root``, and the stable name that it gets."""
+    path = root / written
+    plain = posixpath.normpath(written) == written and not written.startswith("..") and "\\" not in written
+    return path, written if plain and not os.path.isabs(written) else name_under(path, root)  # noqa: PTH117 - speed
 
 
 def name_under(path: Path, root: Path) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boxless.data.listing import Numbers, Source, name_under
+from boxless.data.listing import Numbers, Source, located
 from boxless.data.sources import SOURCES
 from boxless.data.tables import Row, read_table
 from boxless.errors import DataError, UnknownNameError
@@ -75,9 +75,7 @@ def boxes_of_rows(rows: Sequence[Row], catalog: Catalog) -> dict[str, list[Numbe
     known = {item.name for item in catalog.items}
     boxes: dict[str, list[Numbers]] = defaultdict(list)
     for row in rows:
-        name = row.values["path"]
-        if name not in known:
-            name = name_under(catalog.root / name, catalog.root)
+        _, name = located(catalog.root, row.values["path"])
         if name not in known:
             raise DataError(
                 f"{row.where}: a box for {row.values['path']!r}, which is no image of these data; "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boxless.data.listing import Entry, Listing, Numbers, missing_images, name_under, some
+from boxless.data.listing import Entry, Listing, Numbers, located, missing_images, some
 from boxless.data.splits import SPLITS, split_of
 from boxless.data.tables import Row, Table, header_of, read_table
 from boxless.data.truth import BOX_COLUMNS, BOXES_FILE, boxes_of_rows, read_box_table
@@ -80,8 +80,7 @@ def _image(row: Row, root: Path) -> _Image:
     written = row.values["path"]
     if not written:
         raise DataError(f"{row.where}: the path is empty; give it or remove the line.")
-    path = root / written
-    return _Image(path, name_under(path, root), _split(row))
+    return _Image(*located(root, written), _split(row))
 
 
 def _labels(row: Row) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boxless.data.documents import read_lines
-from boxless.data.listing import Entry, Listing, Numbers, missing_images, name_under, some
+from boxless.data.listing import Entry, Listing, Numbers, located, missing_images, some
 from boxless.data.splits import split_of
 from boxless.data.truth import checked_box
 from boxless.errors import DataError
@@ -54,7 +54,7 @@ class WsolSource:
                     raise DataError(f"{folder / LABELS}: no class for {name}, which {IDS} lists; add the line.")
                 if not os.path.isfile(root / name):  # noqa: PTH113 - called a million times for ILSVRC
                     missing[f"{folder / IDS}, entry {number}"] = str(root / name)
-                listing.entries.append(Entry(root / name, name_under(root / name, root), labels[name], split))
+                listing.entries.append(Entry(*located(root, name), labels[name], split))
         if missing:
             raise DataError(missing_images(missing, "say where the images are (images), or remove the line"))
         return listing
@@ -86,10 +86,10 @@ class WsolSource:
 def metadata_folders(path: Path) -> list[tuple[Path, str]]:
     """The folders of the splits that there are."""
     found = [(each.parent, split) for each in sorted(path.glob(f"*/{IDS}")) if (split := split_of(each.parent.name))]
-    for folder, split in found:
+    for _, split in found:
         same = [each.name for each, other in found if other == split]
         if len(same) > 1:
-            raise DataError(f"{path}: {some(same)} are all for the split {split!r}; keep one of them. ({folder})")
+            raise DataError(f"{path}: {some(same)} are all for the split {split!r}; keep one of them.")
     return found
 
 
