@@ -71,13 +71,9 @@ def _find(parent: Integers, pixel: int) -> int:
 
 @_compiled
 def _neighbours(parent: Integers, pixel: int, stride: int) -> int:
-    """A bit mask of the neighbours that were added, in raster order.
-
-    Row by row, with places that follow each other: from a table of offsets the compiler makes a vector gather, which
-    takes three times as long as all the rest on processors that are guarded against gather data sampling.
-    """
+    """A bit mask of the neighbours that were added, in raster order."""
     above, below = pixel - stride - 1, pixel + stride - 1
-    mask = (parent[pixel - 1] >= 0) << 3 | (parent[pixel + 1] >= 0) << 4
+    mask: int = (parent[pixel - 1] >= 0) << 3 | (parent[pixel + 1] >= 0) << 4
     for place in range(3):
         mask |= (parent[above + place] >= 0) << place | (parent[below + place] >= 0) << (place + 5)
     return mask
