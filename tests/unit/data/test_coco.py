@@ -97,8 +97,13 @@ def test_crowd_regions_label_but_are_no_boxes(tree: Tree) -> None:
     [
         ({"annotations": [{"image_id": 9, "category_id": 1}]}, r"annotation number 0: image_id 9 is no image of this"),
         ({"annotations": [{"id": 5, "image_id": 1, "category_id": 4}]}, r"annotation 5: category_id 4 is no category"),
-        ({"annotations": [{"id": 5, "image_id": 1}]}, r"entry 0 of 'annotations' has no 'category_id'"),
-        ({"images": [{"id": 1}]}, r"entry 0 of 'images' has no 'file_name'"),
+        (
+            {"annotations": [{"id": 5, "image_id": 1}]},
+            r"entry 0 of 'annotations' has no usable 'category_id', got None",
+        ),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": {}}]}, r"has no usable 'category_id', got \{\}"),
+        ({"categories": ["cat"]}, r"entry 0 of 'categories' has no usable 'id'"),
+        ({"images": [{"id": 1}]}, r"entry 0 of 'images' has no usable 'file_name'"),
         ({"categories": None}, r"the list 'categories' is missing, found 'images', 'categories', 'annotations'"),
         ({"annotations": []}, r"no labelled images were found"),
     ],

@@ -138,14 +138,21 @@ class _Document:
             if each.get("iscrowd") or not each.get("bbox"):
                 continue
             image = self.images[each["image_id"]]
-            size = (image["width"], image["height"]) if "width" in image and "height" in image else None
+            width, height = image.get("width"), image.get("height")
+            size = None
+            if isinstance(width, int | float) and isinstance(height, int | float):
+                size = (float(width), float(height))
             yield str(image["file_name"]), box_from_corner(each["bbox"], self._where(number), size)
 
     def _records(self, content: dict[str, Any], key: str, *needed: str) -> list[dict[str, Any]]:
         for number, each in enumerate(content[key]):
             for name in needed:
-                if not isinstance(each, dict) or name not in each:
-                    raise DataError(f"{self.path}: entry {number} of {key!r} has no {name!r}; export the file again.")
+                value = each.get(name) if isinstance(each, dict) else None
+                if not isinstance(value, str | int):
+                    raise DataError(
+                        f"{self.path}: entry {number} of {key!r} has no usable {name!r}, got {value!r}; "
+                        "expected a number or a text: export the file again."
+                    )
         records: list[dict[str, Any]] = content[key]
         return records
 
