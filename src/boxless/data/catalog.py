@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -15,7 +13,7 @@ from boxless.data.listing import Listing, Source, some
 from boxless.data.sources import SOURCES
 from boxless.data.splits import complete_splits
 from boxless.data.truth import Truth, read_truth
-from boxless.errors import ConfigError, DataError, UnknownNameError
+from boxless.errors import ConfigError, DataError, RunError, UnknownNameError
 from boxless.types import Item
 
 __all__ = ["SAMPLE", "SOURCES", "Catalog", "Truth", "read_catalog", "read_truth"]
@@ -70,29 +68,15 @@ def read_catalog(source: str | Path, *, format: str = "auto", images: str | Path
 
 
 def sample_folder() -> Path:
-    """The bundled sample as a folder, written into the cache at its first use."""
+    """The bundled sample as a folder, rendered into the cache at its first use."""
     from boxless import __version__
-
-    target = cache_folder() / f"sample-{__version__}"
-    if target.is_dir():
-        return target
     from boxless.data.sample import write_sample
 
+    target = cache_folder() / f"sample-{__version__}"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".sample-", dir=target.parent))
-    except OSError as error:
-        raise DataError(
-            f"{target}: the sample cannot be written there ({error.strerror}); "
-            "set BOXLESS_CACHE to a folder that can be written to."
-        ) from error
-    try:  # whole or not at all: whoever renames first wins, and all wrote the same
-        made = write_sample(scratch / "sample")
-        if not target.is_dir():
-            made.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return target
+        return write_sample(target)
+    except RunError as error:
+        raise DataError(f"{error} (The environment variable BOXLESS_CACHE moves {target.parent}.)") from error
 
 
 def _recognise(path: Path) -> tuple[str, str]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from boxless import __version__
 from boxless.data.catalog import read_catalog
-from boxless.errors import BoxlessError, ConfigError, DataError, UnknownNameError
+from boxless.errors import BoxlessError, ConfigError, DataError, RunError, UnknownNameError
 
 Tree = Any
 
@@ -133,19 +134,25 @@ def test_file_of_no_known_kind_is_refused(tmp_path: Path) -> None:
     assert "is of no kind that boxless reads" in refused(tmp_path / "a.xyz")
 
 
-def test_sample_is_written_once_into_the_cache(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_is_rendered_into_the_cache(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tree("train/a/1.png", "train/b/1.png", "test/a/2.png")
-    calls = []
 
     def write_sample(folder: Path) -> Path:
-        calls.append(folder)
         return Path(shutil.copytree(made, folder))
 
     monkeypatch.setenv("BOXLESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("boxless.data.sample.write_sample", write_sample, raising=False)
-    first, second = read_catalog("sample"), read_catalog("sample")
-    assert first == second
-    assert len(calls) == 1
-    assert first.root.parent == tmp_path / "cache"
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [first.root.name]
-    assert "bundled sample" in first.reason
+    catalog = read_catalog("sample")
+    assert catalog.root == tmp_path / "cache" / f"sample-{__version__}"
+    assert (catalog.format, len(catalog.items)) == ("folder", 3)
+    assert "bundled sample" in catalog.reason
+
+
+def test_cache_that_cannot_be_written_to_says_how_to_move_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_sample(folder: Path) -> Path:
+        raise RunError(f"{folder}: cannot be written (Read-only file system).")
+
+    monkeypatch.setenv("BOXLESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("boxless.data.sample.write_sample", write_sample, raising=False)
+    with pytest.raises(DataError, match=r"cannot be written.*BOXLESS_CACHE moves"):
+        read_catalog("sample")
