@@ -93,7 +93,7 @@ def make_run(size: int) -> BenchmarkRun:
 
 
 def write_pictures(folder: Path) -> None:
-    """JPEG files with the spectrum of photographs and about their size, so that decoding costs what it costs for them."""
+    """JPEG files with the spectrum of photographs and about their size: they cost as much to decode."""
     folder.mkdir(parents=True)
     width, height = PICTURE
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
