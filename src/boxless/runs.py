@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -154,10 +155,14 @@ def read_card(folder: Path) -> dict[str, Any]:
         RunError: There is none, or another version wrote it.
     """
     if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such run folder; make one with: boxless train DATA --out {folder}")
+        raise RunError(
+            f"{folder}: there is no such run folder; make one with: boxless train DATA --out {quote(str(folder))}"
+        )
     if not (folder / CARD).exists():
         if (folder / RECIPE).exists():
-            raise RunError(f"{folder}: the run is unfinished; go on with: boxless train --resume --out {folder}")
+            raise RunError(
+                f"{folder}: the run is unfinished; go on with: boxless train --resume --out {quote(str(folder))}"
+            )
         raise RunError(
             f"{folder}: this is no run folder (no {CARD} in it); give the folder that 'boxless train --out' wrote."
         )

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from boxless.files import atomic_write
+from boxless.errors import RunError
+from boxless.files import atomic_write, unwritable
 
 
 class Listener:
@@ -38,9 +39,16 @@ class MetricsLog:
         self._writer = _tensorboard(folder) if tensorboard else None
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Add one epoch's record."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add one epoch's record.
+
+        Raises:
+            RunError: The disk is full; the epoch is run again when the run is resumed.
+        """
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise RunError(unwritable(self.path, error)) from error
         if self._writer is not None:
             for name, value in record.items():
                 if isinstance(value, int | float):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 
 import torch
@@ -85,7 +86,7 @@ def train(
             return _train(recipe, catalog, folder, fabric, listener, stop)
         except KeyboardInterrupt:
             raise InterruptedRunError(
-                f"stopped; all that was done is saved. Go on with: boxless train --resume --out {folder}"
+                f"stopped; all that was done is saved. Go on with: boxless train --resume --out {quote(str(folder))}"
             ) from None
 
 
@@ -152,16 +153,18 @@ def _prepare(recipe: Recipe, folder: Path, *, resume: bool) -> Recipe:
     started, finished = (folder / runs.RECIPE).exists(), (folder / runs.CARD).exists()
     if resume:
         if not started:
-            raise RunError(f"{folder}: there is no run to resume; start one with: boxless train DATA --out {folder}")
+            raise RunError(
+                f"{folder}: there is no run to resume; start one with: boxless train DATA --out {quote(str(folder))}"
+            )
         if finished:
             raise RunError(f"{folder}: this run is finished; nothing is left to resume.")
         return read_recipe(folder / runs.RECIPE)
+    METHODS.load(recipe.method.name)  # a name that is wrong leaves no folder behind
     if int(os.environ.get("RANK", 0)) == 0:
         if started:
-            how = "it is finished" if finished else f"go on with: boxless train --resume --out {folder}"
+            how = "it is finished" if finished else f"go on with: boxless train --resume --out {quote(str(folder))}"
             raise RunError(f"{folder}: a run is already there ({how}); or choose another folder with --out.")
         _check_writable(folder)
-    METHODS.load(recipe.method.name)
     return recipe
 
 
