@@ -19,7 +19,16 @@ from typer.testing import CliRunner
 from boxless.cli.app import app
 
 HERE = Path(__file__).parent
-TINY = ("--backbone", "test_resnet", "--set", "backbone.weights=random", "--image-size", "64", "--set", "training.batch_size=8")
+TINY = (
+    "--backbone",
+    "test_resnet",
+    "--set",
+    "backbone.weights=random",
+    "--image-size",
+    "64",
+    "--set",
+    "training.batch_size=8",
+)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from boxless.cli.app import app
-from typer.testing import CliRunner
 
 from .conftest import TINY, Boxless, start
 
@@ -37,7 +37,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one(
     while not (folder / "checkpoint.safetensors").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert not (folder / "card.json").exists(), err
     if number == signal.SIGINT:
         assert process.returncode == 1
@@ -52,7 +52,17 @@ def test_a_stopped_run_ends_as_an_unbroken_one(
 def test_stopped_prediction_says_that_the_same_command_goes_on(
     boxless: Boxless, run: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["predict", str(run), str(shapes / "test"), "--out", str(tmp_path), "--format", "coco", "--batch-size", "2"]
+    command = [
+        "predict",
+        str(run),
+        str(shapes / "test"),
+        "--out",
+        str(tmp_path),
+        "--format",
+        "coco",
+        "--batch-size",
+        "2",
+    ]
     from boxless.predict.localizer import Localizer
 
     real, calls = Localizer._forward, []

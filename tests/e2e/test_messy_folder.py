@@ -68,7 +68,10 @@ def test_it_is_predicted_with_boxes_in_upright_pixels(
     assert done.code == 1
     assert names(done.json["refused"]) == set(BROKEN)
     assert done.json["written"] == 16
-    rows = {row["name"]: row for row in csv.DictReader(Path(done.json["files"]["csv"]).open(encoding="utf-8"))}
+    rows = {
+        row["name"]: row
+        for row in csv.DictReader(Path(done.json["files"]["csv"]).read_text(encoding="utf-8").splitlines())
+    }
     assert "red/ünïcode чайка, 1.png" in rows
     assert (rows["red/turned.jpg"]["width"], rows["red/turned.jpg"]["height"]) == ("64", "80")
     for name, side in (("wide.png", 30_000), ("tiny.png", 5)):

@@ -20,7 +20,12 @@ def test_training_leaves_a_run_and_says_what_to_do_next(boxless: Boxless, shapes
     folder = tmp_path / "a run"
     done = boxless("train", shapes, "--out", folder, "--epochs", 1, *TINY)
     assert done.code == 0, done.err
-    assert {each.name for each in folder.iterdir()} >= {"recipe.yaml", "model.safetensors", "card.json", "metrics.jsonl"}
+    assert {each.name for each in folder.iterdir()} >= {
+        "recipe.yaml",
+        "model.safetensors",
+        "card.json",
+        "metrics.jsonl",
+    }
     assert f"boxless predict '{folder}' IMAGES --out boxes" in done.out
     assert f"boxless evaluate '{folder}' {shapes}" in done.out
     assert "classification" in done.err  # the loss, while it worked
@@ -34,7 +39,7 @@ def test_one_set_of_predictions_comes_out_in_six_formats(
     files = {name: Path(path) for name, path in done.json["files"].items()}
     assert list(files) == list(FORMATS)
     assert done.json["written"] == 9
-    rows = list(csv.DictReader(files["csv"].open()))
+    rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
     assert {row["name"] for row in rows} == {
         f"{name}/{number}.png" for name in ("red", "green", "blue") for number in range(3)
     }
@@ -61,7 +66,9 @@ def test_what_is_predicted_is_not_predicted_again(boxless: Boxless, run: Path, s
     assert [(each.json["written"], each.json["skipped"]) for each in (first, second, third)] == [(9, 0), (0, 9), (9, 0)]
 
 
-def test_boxes_below_the_score_asked_for_are_left_out(boxless: Boxless, run: Path, shapes: Path, tmp_path: Path) -> None:
+def test_boxes_below_the_score_asked_for_are_left_out(
+    boxless: Boxless, run: Path, shapes: Path, tmp_path: Path
+) -> None:
     done = boxless("predict", run, shapes / "test", "--out", tmp_path, "--format", "coco", "--min-score", 1, "--json")
     assert json.loads(Path(done.json["files"]["coco"]).read_text())["annotations"] == []
 
@@ -111,7 +118,9 @@ def test_what_is_said_last_counts(boxless: Boxless, shapes: Path, tmp_path: Path
 def test_other_families_of_networks_do_the_same_job(
     boxless: Boxless, shapes: Path, tmp_path: Path, backbone: str
 ) -> None:
-    trained = boxless("train", shapes, "--out", tmp_path / "run", "--epochs", 1, *TINY, "--backbone", backbone, "--freeze")
+    trained = boxless(
+        "train", shapes, "--out", tmp_path / "run", "--epochs", 1, *TINY, "--backbone", backbone, "--freeze"
+    )
     assert trained.code == 0, trained.err
     predicted = boxless("predict", tmp_path / "run", shapes / "test" / "red", "--out", tmp_path / "out", "--json")
     assert predicted.json["written"] == 3

@@ -16,9 +16,9 @@ def demo(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """See the whole job done on the bundled sample, with a page to look at.
+    """See the whole job done on the bundled sample, with pictures.
 
-    It trains, predicts and evaluates. Takes some minutes on a CPU, and needs no connection and no data of yours.
+    It trains, predicts and evaluates, and ends with a page to open. It takes some minutes on a CPU, and needs no connection and no data of yours.
     """
     from boxless.cli.output import Output
 

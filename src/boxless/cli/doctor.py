@@ -8,7 +8,7 @@ from boxless.cli.options import Json
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say what is installed, what works, what is missing, and how to get it."""
+    """Say what is installed, what works, and how to get the rest."""
     from boxless.cli.output import Output
     from boxless.doctor import examine
 

@@ -34,7 +34,7 @@ def predict(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    r"""Find the object in any number of images, and write boxes that annotation tools open.
+    r"""Find objects in any number of images; write annotations.
 
     \b
       boxless predict runs/photos new-photos --out boxes

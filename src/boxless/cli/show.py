@@ -20,7 +20,7 @@ def show(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or the run's folder.")] = None,
     as_json: Json = False,
 ) -> None:
-    r"""Say everything of one method, backbone or run, or of every setting.
+    r"""Say everything of one method, backbone, run or recipe.
 
     \b
       boxless show method NAME         its paper, what it needs, its settings

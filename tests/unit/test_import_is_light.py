@@ -1,0 +1,60 @@
+"""``import boxless`` and ``boxless --help`` cost nothing: no network library is imported before it is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = {"torch", "torchvision", "timm", "numpy", "numba", "PIL", "lightning_fabric", "pydantic", "rich", "yaml"}
+
+
+def imported_by(code: str) -> set[str]:
+    """Top-level modules in memory after a fresh interpreter ran the code."""
+    program = f"import json, sys\n{code}\nprint(json.dumps([*sys.modules]), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import boxless; dir(boxless)",
+        "from boxless import BoxlessError, Prediction, __version__",
+        "import boxless.cli",
+        "import boxless.cli.app",
+        "import boxless.methods, boxless.formats, boxless.data",
+    ],
+)
+def test_nothing_heavy_is_imported(code: str) -> None:
+    assert imported_by(code) & HEAVY == set()
+
+
+def test_help_of_a_verb_imports_nothing_heavy_of_ours() -> None:
+    code = (
+        "from typer.testing import CliRunner; from boxless.cli.app import app; CliRunner().invoke(app, ['train', '-h'])"
+    )
+    assert imported_by(code) & (HEAVY - {"pydantic"}) == set()  # typer itself uses pydantic where it is installed
+
+
+@pytest.mark.parametrize("table", ["methods", "backbones", "formats"])
+def test_listing_names_imports_no_network_library(table: str) -> None:
+    code = (
+        "from typer.testing import CliRunner; from boxless.cli.app import app; CliRunner().invoke(app, ['list', '{}'])"
+    )
+    code = code.format(table)
+    assert imported_by(code) & {"torch", "timm", "numpy"} == set()
+
+
+def test_help_answers_in_half_a_second() -> None:
+    """The best of some, less what an empty interpreter takes: other work on the machine must not fail it."""
+    command = [sys.executable, "-c", "import sys; sys.argv[1:] = ['--help']; from boxless.cli import main; main()"]
+    best = 9.0
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True)
+        best = min(best, time.perf_counter() - began)
+    assert best < 0.5
