@@ -1,0 +1,222 @@
+"""One image of the sample: a garment amid clutter on a crop of a photograph, with the garment's exact mask."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxless.data.sample.assets import Assets, BoolArray, FloatArray
+from boxless.data.sample.pixels import FINENESS, Pose, blur, enlarge, luminance, rgb, sample
+
+SIDES = (0.32, 0.75)  # the longer side of the object's box, as a share of the image
+TURN = math.radians(35)
+MOST_COVERED = 0.12  # share of the object that clutter may hide
+MOST_KEPT = 0.5  # share of a garment that may be left in a fragment: never enough to be an object of its own
+_LEAST_CONTRAST = 0.2  # between the object's and its surroundings' mean colour, in [0, 1] RGB
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A finished image."""
+
+    image: NDArray[np.uint8]  # (size, size, 3)
+    mask: BoolArray  # (size, size): pixels whose object alpha is at least one half and that no clutter hides
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """The mask's bounds, xyxy and half-open."""
+        columns, rows = np.flatnonzero(self.mask.any(axis=0)), np.flatnonzero(self.mask.any(axis=1))
+        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Something to lay over the scene."""
+
+    colour: FloatArray  # (size, size, 3)
+    alpha: FloatArray  # (size, size)
+
+
+def render(assets: Assets, split: str, label: int, index: int, *, seed: int, size: int) -> Scene:
+    """The image of one item: a function of its arguments alone, whatever was rendered before."""
+    return _Painter(assets, split, size, np.random.default_rng([seed, *split.encode(), label, index])).paint(
+        label, index
+    )
+
+
+class _Painter:
+    """Draws the parts of one scene from one stream of random numbers."""
+
+    def __init__(self, assets: Assets, split: str, size: int, random: np.random.Generator) -> None:
+        self.gray, self.coverage = assets.gray[split], assets.coverage[split]
+        self.photographs = assets.photographs[split]
+        self.size, self.random = size, random
+
+    def paint(self, label: int, index: int) -> Scene:
+        canvas = self.background()
+        for _ in range(self.random.integers(4, 8)):
+            canvas = self.lay(canvas, self.clutter())
+        thing = self.object(label, index, canvas)
+        canvas = self.lay(canvas, thing)
+        solid = thing.alpha >= 0.5
+        hidden = np.zeros_like(solid)
+        for _ in range(self.random.integers(0, 3)):
+            piece = self.clutter()
+            covered = hidden | (piece.alpha >= 0.1)
+            if (covered & solid).sum() <= MOST_COVERED * solid.sum():
+                canvas, hidden = self.lay(canvas, piece), covered
+        return Scene(self.develop(canvas), solid & ~hidden)
+
+    def background(self) -> FloatArray:
+        picture = self.photograph()
+        height, width = picture.shape[:2]
+        side = self.uniform(0.45, 0.95) * min(height, width)
+        pose = Pose(self.size / 2, self.size / 2, self.size / side, self.uniform(-0.15, 0.15), self.coin())
+        u, v = pose.picture_points(self.size)
+        shift_x, shift_y = (max(length - side, 0) / 2 * self.uniform(-1, 1) for length in (width, height))
+        return sample(picture, u + np.float32(shift_x), v + np.float32(shift_y), mirror=True) * self.cast()
+
+    def object(self, label: int, index: int, canvas: FloatArray) -> Layer:
+        """The garment, wholly inside the image, in a tint that can be told from what lies behind it."""
+        gray, coverage = self.gray[label, index], self.coverage[label, index]
+        angle, flip = self.uniform(-TURN, TURN), self.coin()
+        low, high = _extent(coverage, angle, flip)
+        scale = self.uniform(*SIDES) * self.size / max(high - low)
+        first, last = 1 - low * scale, self.size - 1 - high * scale
+        x, y = self.uniform(first[0], last[0]), self.uniform(first[1], last[1])
+        pose = Pose(x, y, scale / FINENESS, angle, flip)
+        behind: FloatArray | None = None
+        for _ in range(_TRIES):
+            layer = self.garment(gray, coverage, pose)
+            solid = layer.alpha >= 0.5
+            behind = canvas[solid].mean(axis=0) if behind is None else behind
+            if np.abs(layer.colour[solid].mean(axis=0) - behind).max() >= _LEAST_CONTRAST:
+                break
+        return layer
+
+    def clutter(self) -> Layer:
+        kind = self.random.choice(3, p=(0.6, 0.2, 0.2))
+        return (self.fragment, self.blob, self.scrap)[kind]()
+
+    def fragment(self) -> Layer:
+        """A part of some garment of this split, cut off by one to three straight cuts, tinted as objects are."""
+        label, index = self.random.integers(len(self.gray)), self.random.integers(self.gray.shape[1])
+        coverage = self.coverage[label, index]
+        part = self.cut(coverage)
+        scale = self.uniform(0.35, 0.8) * self.size / 28
+        turn = self.uniform(-math.pi, math.pi)
+        return self.garment(self.gray[label, index], part, Pose(*self.anywhere(), scale / FINENESS, turn, self.coin()))
+
+    def cut(self, coverage: FloatArray) -> FloatArray:
+        """The coverage left by straight cuts: between 15 % and ``MOST_KEPT`` of the garment."""
+        rows, columns = np.nonzero(coverage >= 0.5)
+        y, x = (np.indices(coverage.shape, dtype=np.float32) - 13.5)[:]
+        left = coverage
+        for _ in range(3):
+            turn = self.uniform(-math.pi, math.pi)
+            distance = x * np.float32(math.cos(turn)) + y * np.float32(math.sin(turn))
+            inside = left[rows, columns]
+            along = distance[rows, columns][inside >= 0.5]
+            if along.size < 0.3 * rows.size:
+                break
+            edge = np.quantile(along, self.uniform(0.5, 0.65))
+            left = left * np.clip(distance - np.float32(edge) + 0.5, 0, 1)
+        return left
+
+    def blob(self) -> Layer:
+        """A smooth closed shape filled with a photograph's texture."""
+        x, y = self.anywhere()
+        along = np.arange(self.size, dtype=np.float32)
+        across, down = np.meshgrid(along - np.float32(x), along - np.float32(y))
+        direction = np.arctan2(down, across)
+        radius = np.full_like(direction, self.uniform(0.08, 0.2) * self.size)
+        for waves in (2, 3, 5):
+            radius *= 1 + np.float32(self.uniform(0, 0.25)) * np.sin(waves * direction + self.uniform(0, 2 * math.pi))
+        alpha = np.clip(radius - np.hypot(across, down) + 0.5, 0, 1)
+        texture = self.texture(0.5)[..., None]
+        return Layer(self.tint() * (0.75 + texture), alpha)
+
+    def scrap(self) -> Layer:
+        """A rectangle out of another photograph of this split."""
+        pose = Pose(*self.anywhere(), self.uniform(0.25, 0.6) * self.size / 128, self.uniform(-math.pi, math.pi))
+        u, v = pose.picture_points(self.size)
+        half = self.pair(0.08, 0.2) * self.size / pose.scale
+        edges = np.minimum(half[0] - np.abs(u), half[1] - np.abs(v)) * pose.scale
+        picture = self.photograph()
+        height, width = picture.shape[:2]
+        u = u + np.float32(self.uniform(-0.3, 0.3) * width)
+        v = v + np.float32(self.uniform(-0.3, 0.3) * height)
+        return Layer(sample(picture, u, v, mirror=True) * self.cast(), np.clip(edges + 0.5, 0, 1).astype(np.float32))
+
+    def garment(self, gray: FloatArray, coverage: FloatArray, pose: Pose) -> Layer:
+        fine = np.stack([enlarge(gray * (coverage > 0)), enlarge(coverage)], axis=-1)
+        u, v = pose.picture_points(self.size)
+        brightness, covered = np.moveaxis(sample(fine, u, v), -1, 0)
+        alpha = np.clip((covered - 0.5) * np.float32(3 * pose.scale) + 0.5, 0, 1)
+        brightness = np.clip(brightness / np.maximum(covered, 0.35), 0, 1) ** np.float32(self.uniform(0.7, 1.5))
+        shade = np.float32(self.uniform(0.1, 0.3))
+        cloth = (shade + (1 - shade) * brightness) * (1 + self.texture(self.uniform(0.1, 0.5)))
+        return Layer(np.clip(cloth[..., None] * self.tint(), 0, 1).astype(np.float32), alpha.astype(np.float32))
+
+    def lay(self, canvas: FloatArray, layer: Layer) -> FloatArray:
+        """The canvas under a soft shadow and the layer."""
+        offset = self.random.integers(-3, 4, 2) * self.size // 128
+        shadow = np.roll(blur(layer.alpha, 1.6 * self.size / 128), tuple(offset), axis=(0, 1))
+        depth = np.float32(self.uniform(0, 0.5))
+        alpha = layer.alpha[..., None]
+        return canvas * (1 - depth * shadow[..., None]) * (1 - alpha) + layer.colour * alpha
+
+    def develop(self, canvas: FloatArray) -> NDArray[np.uint8]:
+        """Light from one side, contrast, a slight blur and sensor noise over all."""
+        ramp = np.linspace(-0.5, 0.5, self.size, dtype=np.float32)
+        slope = self.pair(-0.35, 0.35)
+        canvas = canvas * (1 + ramp[None, :, None] * slope[0] + ramp[:, None, None] * slope[1])
+        canvas = (canvas - 0.5) * np.float32(self.uniform(0.75, 1.1)) + np.float32(0.5 + self.uniform(-0.08, 0.08))
+        canvas = blur(canvas, self.uniform(0.3, 0.7) * self.size / 128)
+        noise = self.random.standard_normal(canvas.shape, dtype=np.float32) * np.float32(self.uniform(0.005, 0.025))
+        return np.round(np.clip(canvas + noise, 0, 1) * 255).astype(np.uint8)
+
+    def texture(self, strength: float) -> FloatArray:
+        """A piece of a photograph as brightness around 0, (size, size)."""
+        pose = Pose(self.size / 2, self.size / 2, self.uniform(0.3, 0.8), self.uniform(-math.pi, math.pi))
+        u, v = pose.picture_points(self.size)
+        grain = luminance(sample(self.photograph(), u, v, mirror=True))
+        return (grain - grain.mean()) * np.float32(strength)
+
+    def photograph(self) -> FloatArray:
+        picture = self.photographs[self.random.integers(len(self.photographs))]
+        return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
+
+    def tint(self) -> FloatArray:
+        return rgb(self.uniform(0, 1), self.uniform(0, 0.75), self.uniform(0.45, 1))
+
+    def cast(self) -> FloatArray:
+        """A weak colour to multiply a photograph with, since half of them are gray."""
+        return rgb(self.uniform(0, 1), self.uniform(0, 0.35), self.uniform(0.75, 1.05))
+
+    def anywhere(self) -> tuple[float, float]:
+        x, y = self.pair(0, self.size)
+        return float(x), float(y)
+
+    def uniform(self, low: float, high: float) -> float:
+        return float(self.random.uniform(low, high))
+
+    def pair(self, low: float, high: float) -> FloatArray:
+        return self.random.uniform(low, high, 2).astype(np.float32)
+
+    def coin(self) -> bool:
+        return bool(self.random.integers(2))
+
+
+def _extent(coverage: FloatArray, angle: float, flip: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The bounds (x, y) of the turned silhouette around the picture's middle, in pixels of the picture."""
+    rows, columns = np.nonzero(coverage >= 0.5)
+    u, v = columns - 13.5, rows - 13.5
+    u = -u if flip else u
+    cosine, sine = math.cos(angle), math.sin(angle)
+    points = np.stack([u * cosine - v * sine, u * sine + v * cosine])
+    return points.min(axis=1) - 0.6, points.max(axis=1) + 0.6
