@@ -124,3 +124,49 @@ def test_other_families_of_networks_do_the_same_job(
     assert trained.code == 0, trained.err
     predicted = boxless("predict", tmp_path / "run", shapes / "test" / "red", "--out", tmp_path / "out", "--json")
     assert predicted.json["written"] == 3
+
+
+def test_a_run_knows_its_data_from_any_folder(
+    boxless: Boxless, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shapes.parent)
+    assert boxless("train", shapes.name, "--out", tmp_path / "run", "--epochs", 1, *TINY).code == 0
+    assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["data"]["source"] == str(shapes)
+
+
+def test_the_same_in_python(shapes: Path, run: Path, tmp_path: Path) -> None:
+    """The verbs are functions, and give what the command line gives."""
+    import boxless as library
+
+    trained = library.train(
+        shapes,
+        tmp_path / "run",
+        backbone="test_resnet",
+        epochs=2,
+        image_size=64,
+        settings={"backbone.weights": "random", "training.batch_size": 8},
+    )
+    assert (trained.folder / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    predictions = list(library.Localizer.load(run).predict(shapes / "test"))
+    assert [each.size for each in predictions] == [(80, 64)] * 9
+    assert library.inspect(shapes).counts["blue"]["test"] == 3
+    assert library.evaluate(run, shapes).refused == ()
+    with pytest.raises(library.ConfigError, match=r"expected section\.setting"):
+        library.train(shapes, tmp_path / "other", settings={"epochs": 3})
+
+
+def test_the_demo_says_where_to_look(boxless: Boxless, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verb alone: what the demo does is tested beside it."""
+    import boxless.demo as module
+
+    def stand_in(folder: Path, *, device: str, seed: int, listener: object) -> module.DemoResult:
+        rows = [("class accuracy", f"{seed}.0 %", device)]
+        return module.DemoResult(rows, folder / "sheet.png", folder / "index.html", folder / "run", ())
+
+    monkeypatch.setattr(module, "run_demo", stand_in)
+    command = ("demo", "--out", tmp_path, "--seed", 7, "--device", "cpu")
+    shown, parsed = boxless(*command), boxless(*command, "--json")
+    assert "7.0 %" in shown.out
+    assert (tmp_path / "index.html").as_uri() in shown.out
+    assert parsed.json["rows"] == [{"name": "class accuracy", "value": "7.0 %", "note": "cpu"}]
+    assert parsed.json["page"] == str(tmp_path / "index.html")

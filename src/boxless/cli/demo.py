@@ -18,7 +18,8 @@ def demo(
 ) -> None:
     """See the whole job done on the bundled sample, with pictures.
 
-    It trains, predicts and evaluates, and ends with a page to open. It takes some minutes on a CPU, and needs no connection and no data of yours.
+    It trains, predicts and evaluates, and ends with a page to open. It takes some minutes on a CPU, and needs no
+    connection and no data of yours.
     """
     from boxless.cli.output import Output
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from boxless.cli.options import BatchSize, Device, Json, parse_formats
+
+if TYPE_CHECKING:
+    from boxless.predict.writing import Outcome
 
 
 def predict(
@@ -42,7 +45,7 @@ def predict(
 
     Stopped at any moment, the same command goes on where it was. Images that cannot be read are listed at the end.
     """
-    from boxless.cli.output import Output, duration
+    from boxless.cli.output import Output
 
     wanted = parse_formats(formats)
     with Output(as_json=as_json) as output:
@@ -64,11 +67,7 @@ def predict(
         )
         output.listener.end()
         files = dict(zip(wanted, map(str, outcome.files), strict=True))
-        seconds = outcome.written / outcome.images_per_second if outcome.written else 0.0
-        output.say(
-            f"{outcome.written:,} images in {duration(seconds)}, {outcome.images_per_second:.1f} a second"
-            + (f"; {outcome.skipped:,} were done before" if outcome.skipped else "")
-        )
+        output.say(_counted(outcome))
         extras = [name for name, asked in (("maps", maps), ("overlays", overlays)) if asked]
         output.table([*files.items(), *((name, str(Path(out) / name)) for name in extras)])
         output.finish(
@@ -81,3 +80,14 @@ def predict(
             },
             outcome.refused,
         )
+
+
+def _counted(outcome: Outcome) -> str:
+    from boxless.cli.output import duration
+
+    before = f"{outcome.skipped:,} images were done before"
+    if not outcome.written:
+        return f"Nothing new to do; {before}." if outcome.skipped else "No image could be used."
+    seconds = outcome.written / outcome.images_per_second
+    now = f"{outcome.written:,} images in {duration(seconds)}, {outcome.images_per_second:.1f} a second"
+    return f"{now}; {before}" if outcome.skipped else now

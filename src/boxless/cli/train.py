@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,7 +78,8 @@ def train(
             listener=output.listener,
         )
         output.listener.end()
-        _report(output, trained)
+        if int(os.environ.get("RANK", 0)) == 0:  # of several processes that torchrun started, one speaks
+            _report(output, trained)
 
 
 def _report(output: Any, trained: Trained) -> None:
