@@ -153,12 +153,12 @@ def _check_resume(folder: Path, given: Mapping[str, Any], *, has_recipe: bool) -
     from boxless.recipe import read_recipe
     from boxless.runs import RECIPE
 
-    rest = dict(given)
-    if "data.source" in rest and (folder / RECIPE).exists():
-        kept = read_recipe(folder / RECIPE).data.source
-        if rest.pop("data.source") != kept:
-            raise ConfigError(f"{folder}: this run learns from {kept}; leave out the data, or start in another folder.")
-    refused = [*(["the recipe"] if has_recipe else []), *(key for key in rest if key != "data.source")]
+    if not (folder / RECIPE).exists():
+        return  # there is nothing to resume, which is said where that is found out
+    kept = read_recipe(folder / RECIPE).data.source
+    if given.get("data.source", kept) != kept:
+        raise ConfigError(f"{folder}: this run learns from {kept}; leave out the data, or start in another folder.")
+    refused = [*(["the recipe"] if has_recipe else []), *(key for key in given if key != "data.source")]
     if refused:
         raise ConfigError(
             f"{folder}: a resumed run goes on by its own recipe ({folder / RECIPE}), so it takes no "
