@@ -178,6 +178,7 @@ PHOTOGRAPHS: tuple[dict[str, str], ...] = (
 
 
 def main() -> None:
+    """Shrink the photographs, choose the items, and write both with what is known of them."""
     arguments = _arguments()
     ASSETS.mkdir(parents=True, exist_ok=True)
     roots = {"skimage": arguments.skimage, "sklearn": arguments.sklearn, "stdlib": arguments.stdlib}

@@ -1,4 +1,4 @@
-"""The bundled sample: garments on crops of real photographs, rendered where it is needed; ``NOTICE.md`` has the licences."""
+"""The bundled sample: garments on crops of real photographs, rendered on first use; licences are in ``NOTICE.md``."""
 
 from __future__ import annotations
 

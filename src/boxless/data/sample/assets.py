@@ -29,6 +29,7 @@ class Assets:
     gray: dict[str, FloatArray]
     coverage: dict[str, FloatArray]  # how much of a pixel the item covers: its soft silhouette
     photographs: dict[str, tuple[FloatArray, ...]]  # (h, w, 3) in [0, 1], by split; those of test are in no other split
+    grains: dict[str, tuple[FloatArray, ...]]  # their brightness at half their size, (h, w)
 
 
 @cache
@@ -39,6 +40,7 @@ def load_assets() -> Assets:
     groups: dict[str, list[FloatArray]] = {"train": [], "test": []}
     for photograph in manifest["photographs"]:
         groups[photograph["group"]].append(_pixels(FOLDER / photograph["file"]) / np.float32(255))
+    photographs = {split: tuple(groups["test" if split == "test" else "train"]) for split in counts}
     tiles = _cut(_pixels(FOLDER / "items.png"))
     gray, coverage = _unpremultiply(tiles, silhouettes(tiles))
     starts = np.cumsum([0, *(number * len(classes) for number in counts.values())])
@@ -49,8 +51,15 @@ def load_assets() -> Assets:
         counts,
         {split: gray[part].reshape(shape) for split, part in parts.items()},
         {split: coverage[part].reshape(shape) for split, part in parts.items()},
-        {split: tuple(groups["test" if split == "test" else "train"]) for split in counts},
+        photographs,
+        {split: tuple(_halve(luminance(each)) for each in pictures) for split, pictures in photographs.items()},
     )
+
+
+def luminance(picture: FloatArray) -> FloatArray:
+    """The (h, w) brightness of an (h, w, 3) picture."""
+    brightness: FloatArray = picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return brightness
 
 
 def silhouettes(tiles: FloatArray) -> BoolArray:
@@ -70,7 +79,8 @@ def silhouettes(tiles: FloatArray) -> BoolArray:
     inside = ~ground
     black = inside & np.pad(tiles == 0, ((0, 0), (1, 1), (1, 1)))
     gap = _grow(~_grow(~black)) & black
-    return (inside & ~gap)[:, 1:-1, 1:-1]
+    whole: BoolArray = (inside & ~gap)[:, 1:-1, 1:-1]
+    return whole
 
 
 def _grow(region: BoolArray, *, diagonal: bool = True) -> BoolArray:
@@ -91,6 +101,12 @@ def _unpremultiply(tiles: FloatArray, inside: BoolArray) -> tuple[FloatArray, Fl
     coverage = np.where(outline, np.clip(tiles / _SOLID, 0, 1), inside).astype(np.float32)
     gray = np.clip(tiles / (255 * np.maximum(coverage, 0.35)), 0, 1).astype(np.float32)
     return gray, coverage
+
+
+def _halve(picture: FloatArray) -> FloatArray:
+    height, width = picture.shape[0] // 2, picture.shape[1] // 2
+    half: FloatArray = picture[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
+    return half
 
 
 def _cut(atlas: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxless.data.sample.assets import Assets, BoolArray, FloatArray
-from boxless.data.sample.pixels import FINENESS, Pose, blur, enlarge, luminance, rgb, sample
+from boxless.data.sample.pixels import FINENESS, Pose, Window, blur, enlarge, rgb, sample
 
 SIDES = (0.32, 0.75)  # the longer side of the object's box, as a share of the image
 TURN = math.radians(35)
@@ -37,8 +37,9 @@ class Scene:
 class Layer:
     """Something to lay over the scene."""
 
-    colour: FloatArray  # (size, size, 3)
-    alpha: FloatArray  # (size, size)
+    window: Window  # the part of the scene that it and its shadow may touch, (h, w)
+    colour: FloatArray  # (h, w, 3)
+    alpha: FloatArray  # (h, w)
 
 
 def render(assets: Assets, split: str, label: int, index: int, *, seed: int, size: int) -> Scene:
@@ -53,22 +54,27 @@ class _Painter:
 
     def __init__(self, assets: Assets, split: str, size: int, random: np.random.Generator) -> None:
         self.gray, self.coverage = assets.gray[split], assets.coverage[split]
-        self.photographs = assets.photographs[split]
+        self.photographs, self.grains = assets.photographs[split], assets.grains[split]
         self.size, self.random = size, random
+        self.whole = Window(0, 0, size, size)
+        self.reach = 8 * size / 128  # how far a shadow may fall
 
     def paint(self, label: int, index: int) -> Scene:
         canvas = self.background()
         for _ in range(self.random.integers(4, 8)):
-            canvas = self.lay(canvas, self.clutter())
+            self.lay(canvas, self.clutter())
         thing = self.object(label, index, canvas)
-        canvas = self.lay(canvas, thing)
-        solid = thing.alpha >= 0.5
+        self.lay(canvas, thing)
+        solid = np.zeros((self.size, self.size), dtype=np.bool_)
+        solid[thing.window.slices] = thing.alpha >= 0.5
         hidden = np.zeros_like(solid)
         for _ in range(self.random.integers(0, 3)):
             piece = self.clutter()
-            covered = hidden | (piece.alpha >= 0.1)
+            covered = hidden.copy()
+            covered[piece.window.slices] |= piece.alpha >= 0.1
             if (covered & solid).sum() <= MOST_COVERED * solid.sum():
-                canvas, hidden = self.lay(canvas, piece), covered
+                self.lay(canvas, piece)
+                hidden = covered
         return Scene(self.develop(canvas), solid & ~hidden)
 
     def background(self) -> FloatArray:
@@ -76,7 +82,7 @@ class _Painter:
         height, width = picture.shape[:2]
         side = self.uniform(0.45, 0.95) * min(height, width)
         pose = Pose(self.size / 2, self.size / 2, self.size / side, self.uniform(-0.15, 0.15), self.coin())
-        u, v = pose.picture_points(self.size)
+        u, v = pose.picture_points(self.whole)
         shift_x, shift_y = (max(length - side, 0) / 2 * self.uniform(-1, 1) for length in (width, height))
         return sample(picture, u + np.float32(shift_x), v + np.float32(shift_y), mirror=True) * self.cast()
 
@@ -89,14 +95,14 @@ class _Painter:
         first, last = 1 - low * scale, self.size - 1 - high * scale
         x, y = self.uniform(first[0], last[0]), self.uniform(first[1], last[1])
         pose = Pose(x, y, scale / FINENESS, angle, flip)
-        behind: FloatArray | None = None
+        window, cloth, alpha = self.cloth(gray, coverage, pose)
+        solid = alpha >= 0.5
+        behind, brightness = canvas[window.slices][solid].mean(axis=0), cloth[solid].mean()
         for _ in range(_TRIES):
-            layer = self.garment(gray, coverage, pose)
-            solid = layer.alpha >= 0.5
-            behind = canvas[solid].mean(axis=0) if behind is None else behind
-            if np.abs(layer.colour[solid].mean(axis=0) - behind).max() >= _LEAST_CONTRAST:
+            tint = self.tint()
+            if np.abs(brightness * tint - behind).max() >= _LEAST_CONTRAST:
                 break
-        return layer
+        return Layer(window, np.clip(cloth[..., None] * tint, 0, 1), alpha)
 
     def clutter(self) -> Layer:
         kind = self.random.choice(3, p=(0.6, 0.2, 0.2))
@@ -109,7 +115,9 @@ class _Painter:
         part = self.cut(coverage)
         scale = self.uniform(0.35, 0.8) * self.size / 28
         turn = self.uniform(-math.pi, math.pi)
-        return self.garment(self.gray[label, index], part, Pose(*self.anywhere(), scale / FINENESS, turn, self.coin()))
+        pose = Pose(*self.anywhere(), scale / FINENESS, turn, self.coin())
+        window, cloth, alpha = self.cloth(self.gray[label, index], part, pose)
+        return Layer(window, np.clip(cloth[..., None] * self.tint(), 0, 1), alpha)
 
     def cut(self, coverage: FloatArray) -> FloatArray:
         """The coverage left by straight cuts: between 15 % and ``MOST_KEPT`` of the garment."""
@@ -130,45 +138,55 @@ class _Painter:
     def blob(self) -> Layer:
         """A smooth closed shape filled with a photograph's texture."""
         x, y = self.anywhere()
-        along = np.arange(self.size, dtype=np.float32)
-        across, down = np.meshgrid(along - np.float32(x), along - np.float32(y))
+        mean_radius = self.uniform(0.08, 0.2) * self.size
+        window = Window.around(x, y, 1.25**3 * mean_radius + self.reach, self.size)
+        across, down = window.offsets(x, y)
         direction = np.arctan2(down, across)
-        radius = np.full_like(direction, self.uniform(0.08, 0.2) * self.size)
+        radius = np.full_like(direction, mean_radius)
         for waves in (2, 3, 5):
-            radius *= 1 + np.float32(self.uniform(0, 0.25)) * np.sin(waves * direction + self.uniform(0, 2 * math.pi))
-        alpha = np.clip(radius - np.hypot(across, down) + 0.5, 0, 1)
-        texture = self.texture(0.5)[..., None]
-        return Layer(self.tint() * (0.75 + texture), alpha)
+            phase = np.float32(self.uniform(0, 2 * math.pi))
+            radius *= 1 + np.float32(self.uniform(0, 0.25)) * np.sin(waves * direction + phase)
+        alpha: FloatArray = np.clip(radius - np.hypot(across, down) + 0.5, 0, 1)
+        texture = self.texture(window, 0.5)[..., None]
+        return Layer(window, self.tint() * (0.75 + texture), alpha)
 
     def scrap(self) -> Layer:
         """A rectangle out of another photograph of this split."""
         pose = Pose(*self.anywhere(), self.uniform(0.25, 0.6) * self.size / 128, self.uniform(-math.pi, math.pi))
-        u, v = pose.picture_points(self.size)
-        half = self.pair(0.08, 0.2) * self.size / pose.scale
-        edges = np.minimum(half[0] - np.abs(u), half[1] - np.abs(v)) * pose.scale
+        half = self.pair(0.08, 0.2) * np.float32(self.size)
+        window = Window.around(pose.x, pose.y, math.hypot(*half) + self.reach, self.size)
+        u, v = pose.picture_points(window)
+        edges = np.minimum(half[0] - np.abs(u) * pose.scale, half[1] - np.abs(v) * pose.scale)
         picture = self.photograph()
         height, width = picture.shape[:2]
         u = u + np.float32(self.uniform(-0.3, 0.3) * width)
         v = v + np.float32(self.uniform(-0.3, 0.3) * height)
-        return Layer(sample(picture, u, v, mirror=True) * self.cast(), np.clip(edges + 0.5, 0, 1).astype(np.float32))
+        return Layer(window, sample(picture, u, v, mirror=True) * self.cast(), np.clip(edges + 0.5, 0, 1))
 
-    def garment(self, gray: FloatArray, coverage: FloatArray, pose: Pose) -> Layer:
+    def cloth(self, gray: FloatArray, coverage: FloatArray, pose: Pose) -> tuple[Window, FloatArray, FloatArray]:
+        """A garment without its tint: where it is, its brightness (h, w) and its alpha (h, w)."""
         fine = np.stack([enlarge(gray * (coverage > 0)), enlarge(coverage)], axis=-1)
-        u, v = pose.picture_points(self.size)
+        rows, columns = np.nonzero(coverage)
+        radius = FINENESS * (float(np.hypot(rows - 13.5, columns - 13.5).max()) + 1.5) * pose.scale
+        window = Window.around(pose.x, pose.y, radius + self.reach, self.size)
+        u, v = pose.picture_points(window)
         brightness, covered = np.moveaxis(sample(fine, u, v), -1, 0)
         alpha = np.clip((covered - 0.5) * np.float32(3 * pose.scale) + 0.5, 0, 1)
         brightness = np.clip(brightness / np.maximum(covered, 0.35), 0, 1) ** np.float32(self.uniform(0.7, 1.5))
         shade = np.float32(self.uniform(0.1, 0.3))
-        cloth = (shade + (1 - shade) * brightness) * (1 + self.texture(self.uniform(0.1, 0.5)))
-        return Layer(np.clip(cloth[..., None] * self.tint(), 0, 1).astype(np.float32), alpha.astype(np.float32))
+        cloth = (shade + (1 - shade) * brightness) * (1 + self.texture(window, self.uniform(0.1, 0.5)))
+        return window, cloth, alpha
 
-    def lay(self, canvas: FloatArray, layer: Layer) -> FloatArray:
-        """The canvas under a soft shadow and the layer."""
-        offset = self.random.integers(-3, 4, 2) * self.size // 128
-        shadow = np.roll(blur(layer.alpha, 1.6 * self.size / 128), tuple(offset), axis=(0, 1))
-        depth = np.float32(self.uniform(0, 0.5))
-        alpha = layer.alpha[..., None]
-        return canvas * (1 - depth * shadow[..., None]) * (1 - alpha) + layer.colour * alpha
+    def lay(self, canvas: FloatArray, layer: Layer) -> None:
+        """Put a soft shadow and the layer onto the canvas."""
+        reach = 3 * self.size // 128
+        down, right = (int(each) for each in self.random.integers(0, 2 * reach + 1, 2))
+        height, width = layer.alpha.shape
+        shifted = np.pad(layer.alpha, reach, mode="edge")[down : down + height, right : right + width]
+        shadow = blur(shifted, 1.6 * self.size / 128)[..., None]
+        depth, alpha = np.float32(self.uniform(0, 0.5)), layer.alpha[..., None]
+        part = canvas[layer.window.slices] * (1 - depth * shadow)
+        canvas[layer.window.slices] = part + (layer.colour - part) * alpha
 
     def develop(self, canvas: FloatArray) -> NDArray[np.uint8]:
         """Light from one side, contrast, a slight blur and sensor noise over all."""
@@ -180,16 +198,20 @@ class _Painter:
         noise = self.random.standard_normal(canvas.shape, dtype=np.float32) * np.float32(self.uniform(0.005, 0.025))
         return np.round(np.clip(canvas + noise, 0, 1) * 255).astype(np.uint8)
 
-    def texture(self, strength: float) -> FloatArray:
-        """A piece of a photograph as brightness around 0, (size, size)."""
-        pose = Pose(self.size / 2, self.size / 2, self.uniform(0.3, 0.8), self.uniform(-math.pi, math.pi))
-        u, v = pose.picture_points(self.size)
-        grain = luminance(sample(self.photograph(), u, v, mirror=True))
-        return (grain - grain.mean()) * np.float32(strength)
+    def texture(self, window: Window, strength: float) -> FloatArray:
+        """A piece of a photograph as brightness around 0, as large as the window."""
+        grain = self.grains[self.random.integers(len(self.grains))]
+        if self.coin():
+            grain = grain.T
+        top, left = self.random.integers(0, grain.shape)
+        rows = np.arange(top, top + window.y1 - window.y0) % grain.shape[0]
+        columns = np.arange(left, left + window.x1 - window.x0) % grain.shape[1]
+        grain = grain[rows[:, None], columns[None, :]]
+        around: FloatArray = (grain - grain.mean()) * np.float32(strength)
+        return around
 
     def photograph(self) -> FloatArray:
-        picture = self.photographs[self.random.integers(len(self.photographs))]
-        return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
+        return self.photographs[self.random.integers(len(self.photographs))]
 
     def tint(self) -> FloatArray:
         return rgb(self.uniform(0, 1), self.uniform(0, 0.75), self.uniform(0.45, 1))

@@ -29,7 +29,7 @@ _LEAST_SIZE = 64  # below this a garment has too few pixels to be told
 class _Job(NamedTuple):
     split: str
     label: int
-    index: int
+    number: int
 
 
 def write_sample(
@@ -98,7 +98,7 @@ def _numbers(assets: Assets, counts: Mapping[str, int] | None) -> dict[str, int]
             raise UnknownNameError("split", split, assets.counts)
         if not 0 <= number <= assets.counts[split]:
             raise ConfigError(
-                f"sample: {number} images of each class were asked for in {split}; there are 0 to {assets.counts[split]}."
+                f"sample: {number} images a class were asked for in {split}; give 0 to {assets.counts[split]}."
             )
     return {split: counts[split] for split in assets.counts if split in counts}
 
@@ -134,7 +134,7 @@ def _fill(
 
     def write(job: _Job) -> tuple[str, int, int, int, int] | None:
         scene = draw(job)
-        stem = f"{job.split}/{assets.classes[job.label]}/{job.index:04d}"
+        stem = f"{job.split}/{assets.classes[job.label]}/{job.number:04d}"
         Image.fromarray(scene.image).save(folder / f"{stem}.jpg", quality=_QUALITY)
         if job.split not in _WITH_TRUTH:
             return None
