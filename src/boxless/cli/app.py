@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from inspect import getdoc
 from typing import Annotated, Any
 
 import typer
@@ -51,14 +53,20 @@ app = typer.Typer(
     "you; 2 wrong use, data or setting.",
 )
 
-app.command("demo")(demo.demo)
-app.command("inspect")(inspect.inspect)
-app.command("train")(train.train)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("list")(listing.list_names)
-app.command("show")(show.show)
-app.command("doctor")(doctor.doctor)
+
+def _add(name: str, verb: Callable[..., None]) -> None:
+    """Docstrings are raw, so the mark that keeps their examples as they are has to be put in."""
+    app.command(name, help=(getdoc(verb) or "").replace(r"\b", "\b"))(verb)
+
+
+_add("demo", demo.demo)
+_add("inspect", inspect.inspect)
+_add("train", train.train)
+_add("predict", predict.predict)
+_add("evaluate", evaluate.evaluate)
+_add("list", listing.list_names)
+_add("show", show.show)
+_add("doctor", doctor.doctor)
 
 
 def _version(wanted: bool) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder that 'boxless train' wrote.")],
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, folders, or globs in quotes.")],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="Images, folders, or globs in quotes.")],
     out: Annotated[
         str, typer.Option("--out", metavar="DIR", help="Folder for all that is written.", show_default=False)
     ],

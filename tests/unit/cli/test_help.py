@@ -30,6 +30,13 @@ def test_help_fits_a_screen(verb: tuple[str, ...]) -> None:
     assert max(map(len, lines)) <= 100
 
 
+@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "show"])
+def test_examples_stand_on_lines_of_their_own(verb: str) -> None:
+    lines = shown(verb, "--help").splitlines()
+    assert sum(line.startswith(f"    boxless {verb} ") for line in lines) >= 2
+    assert not any(r"\b" in line for line in lines)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_speaks_json(verb: str) -> None:
     assert "--json" in shown(verb, "--help")
