@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from boxless.data.sample.assets import Assets, BoolArray, FloatArray
 from boxless.data.sample.pixels import FINENESS, Pose, Window, blur, enlarge, rgb, sample
 
-SIDES = (0.32, 0.75)  # the longer side of the object's box, as a share of the image
-TURN = math.radians(35)
+SIDES = (0.48, 0.78)  # the longer side of the object's box, as a share of the image
+BEHIND, BEFORE = (1, 5), (0, 2)  # how many pieces of clutter, half-open
+KINDS = (0.4, 0.3, 0.3)  # how often clutter is a fragment of a garment, a blob, a scrap of a photograph
+TURN = math.radians(30)
 MOST_COVERED = 0.12  # share of the object that clutter may hide
 MOST_KEPT = 0.5  # share of a garment that may be left in a fragment: never enough to be an object of its own
-_LEAST_CONTRAST = 0.2  # between the object's and its surroundings' mean colour, in [0, 1] RGB
+_LEAST_CONTRAST = 0.25  # between the object's and its surroundings' mean colour, in [0, 1] RGB
 _TRIES = 8
 
 
@@ -61,14 +63,14 @@ class _Painter:
 
     def paint(self, label: int, index: int) -> Scene:
         canvas = self.background()
-        for _ in range(self.random.integers(4, 8)):
+        for _ in range(self.random.integers(*BEHIND)):
             self.lay(canvas, self.clutter())
         thing = self.object(label, index, canvas)
         self.lay(canvas, thing)
         solid = np.zeros((self.size, self.size), dtype=np.bool_)
         solid[thing.window.slices] = thing.alpha >= 0.5
         hidden = np.zeros_like(solid)
-        for _ in range(self.random.integers(0, 3)):
+        for _ in range(self.random.integers(*BEFORE)):
             piece = self.clutter()
             covered = hidden.copy()
             covered[piece.window.slices] |= piece.alpha >= 0.1
@@ -105,7 +107,7 @@ class _Painter:
         return Layer(window, np.clip(cloth[..., None] * tint, 0, 1), alpha)
 
     def clutter(self) -> Layer:
-        kind = self.random.choice(3, p=(0.6, 0.2, 0.2))
+        kind = self.random.choice(3, p=KINDS)
         return (self.fragment, self.blob, self.scrap)[kind]()
 
     def fragment(self) -> Layer:
@@ -174,7 +176,7 @@ class _Painter:
         alpha = np.clip((covered - 0.5) * np.float32(3 * pose.scale) + 0.5, 0, 1)
         brightness = np.clip(brightness / np.maximum(covered, 0.35), 0, 1) ** np.float32(self.uniform(0.7, 1.5))
         shade = np.float32(self.uniform(0.1, 0.3))
-        cloth = (shade + (1 - shade) * brightness) * (1 + self.texture(window, self.uniform(0.1, 0.5)))
+        cloth = (shade + (1 - shade) * brightness) * (1 + self.texture(window, self.uniform(0, 0.15)))
         return window, cloth, alpha
 
     def lay(self, canvas: FloatArray, layer: Layer) -> None:
@@ -194,8 +196,8 @@ class _Painter:
         slope = self.pair(-0.35, 0.35)
         canvas = canvas * (1 + ramp[None, :, None] * slope[0] + ramp[:, None, None] * slope[1])
         canvas = (canvas - 0.5) * np.float32(self.uniform(0.75, 1.1)) + np.float32(0.5 + self.uniform(-0.08, 0.08))
-        canvas = blur(canvas, self.uniform(0.3, 0.7) * self.size / 128)
-        noise = self.random.standard_normal(canvas.shape, dtype=np.float32) * np.float32(self.uniform(0.005, 0.025))
+        canvas = blur(canvas, self.uniform(0.25, 0.5) * self.size / 128)
+        noise = self.random.standard_normal(canvas.shape, dtype=np.float32) * np.float32(self.uniform(0.003, 0.012))
         return np.round(np.clip(canvas + noise, 0, 1) * 255).astype(np.uint8)
 
     def texture(self, window: Window, strength: float) -> FloatArray:
@@ -214,7 +216,7 @@ class _Painter:
         return self.photographs[self.random.integers(len(self.photographs))]
 
     def tint(self) -> FloatArray:
-        return rgb(self.uniform(0, 1), self.uniform(0, 0.75), self.uniform(0.45, 1))
+        return rgb(self.uniform(0, 1), self.uniform(0, 0.5), self.uniform(0.55, 1))
 
     def cast(self) -> FloatArray:
         """A weak colour to multiply a photograph with, since half of them are gray."""
