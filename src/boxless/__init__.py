@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from boxless.errors import TrainingError as TrainingError
     from boxless.errors import UnknownNameError as UnknownNameError
     from boxless.errors import WeightsError as WeightsError
+    from boxless.listener import Listener as Listener
     from boxless.predict.localizer import Localizer as Localizer
     from boxless.predict.writing import predict_to as predict_to
     from boxless.recipe import Recipe as Recipe
     from boxless.recipe import read_recipe as read_recipe
-    from boxless.training.events import Listener as Listener
     from boxless.types import Box as Box
     from boxless.types import Item as Item
     from boxless.types import Prediction as Prediction

@@ -10,10 +10,10 @@ from boxless.errors import ConfigError
 
 if TYPE_CHECKING:
     from boxless.data.checks import Inspection
+    from boxless.listener import Listener
     from boxless.predict.localizer import Localizer
     from boxless.protocol.evaluate import Report
     from boxless.recipe import Recipe
-    from boxless.training.events import Listener
     from boxless.training.session import Trained
 
 

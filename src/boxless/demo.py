@@ -12,6 +12,7 @@ from boxless.data.images import read_image
 from boxless.data.truth import read_truth
 from boxless.errors import RunError
 from boxless.files import atomic_write
+from boxless.listener import Listener, counter
 from boxless.methods import DEFAULT_METHOD
 from boxless.predict.localizer import Localizer
 from boxless.predict.overlay import contact_sheet, tile
@@ -19,7 +20,6 @@ from boxless.predict.writing import predict_to
 from boxless.protocol.evaluate import evaluate
 from boxless.recipe import Recipe
 from boxless.report.page import write_page
-from boxless.training.events import Listener
 from boxless.training.session import train
 from boxless.types import Prediction
 
@@ -50,7 +50,7 @@ def run_demo(
     """
     listener = listener or Listener()
     _make_room(folder)
-    catalog = read_catalog(SAMPLE)
+    catalog = read_catalog(SAMPLE, listener=listener)
     recipe = Recipe().override(
         data={"source": SAMPLE},
         method={"name": DEFAULT_METHOD},
@@ -59,15 +59,13 @@ def run_demo(
     trained = train(recipe, folder / "run", device=device, listener=listener)
     localizer = Localizer.load(folder / "run", device=device)
     test = catalog.root / "test"
-    listener.begin("predicting", len(catalog.splits["test"]))
     outcome = predict_to(
         localizer,
         [test],
         folder / "predictions",
         formats=("coco", "yolo", "voc", "labelstudio", "cvat", "csv"),
-        progress=lambda done, total: listener.advance(done),
+        progress=counter(listener, "predicting"),
     )
-    listener.end()
     report = evaluate(localizer, SAMPLE, split="test", listener=listener)
     sheet = _picture(localizer, catalog, folder / "contact-sheet.png")
     rows = [*report.rows(), ("images/s", f"{outcome.images_per_second:.0f}", "from JPEG files to six written formats")]

@@ -40,8 +40,20 @@ class Registry:
 
     def load(self, name: str) -> Any:
         """Import and return what ``name`` (or ``"module:attribute"``) stands for."""
-        target = name if ":" in name else self._targets.get(name)
-        if target is None:
-            raise UnknownNameError(self.kind, name, self)
+        target = self.target(name)
         module, _, attribute = target.partition(":")
-        return getattr(import_module(module), attribute)
+        try:
+            return getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"{self.kind} {name!r}: {target} cannot be imported ({error}); check the spelling, or put the folder "
+                "that holds it on PYTHONPATH."
+            ) from error
+
+    def target(self, name: str) -> str:
+        """The ``"module:attribute"`` that ``name`` stands for, without importing it."""
+        if ":" in name:
+            return name
+        if name not in self._targets:
+            raise UnknownNameError(self.kind, name, self)
+        return self._targets[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -52,8 +52,9 @@ def check(factory: Callable[..., object], settings: Mapping[str, Any], where: st
         if name not in parameters:
             known = nearest(name, parameters) if parameters else "it takes none."
             raise ConfigError(f"{where}.{name}: there is no such setting; {known}")
+        hint = hints.get(name, Any)
         try:
-            checked[name] = _adapter(hints.get(name, Any)).validate_python(value)
+            checked[name] = _adapter(hint).validate_python(_as_text(value) if _is_text_choice(hint) else value)
         except ValidationError as error:
             expected = _readable(hints[name])
             detail = error.errors()[0]["msg"]
@@ -75,6 +76,15 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
 
 
+def _is_text_choice(hint: Any) -> bool:
+    return get_origin(hint) is Literal and all(isinstance(choice, str) for choice in get_args(hint))
+
+
+def _as_text(value: Any) -> Any:
+    """YAML reads ``precision: 16`` as a number, where the choice is the text "16"."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def _parameters(factory: Callable[..., object]) -> dict[str, inspect.Parameter]:
     parameters = inspect.signature(factory).parameters.values()
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -86,12 +96,10 @@ def _hints(factory: Callable[..., object]) -> dict[str, Any]:
 
 def _readable(hint: Any) -> str:
     """A type as a user reads it: choices as choices, bounds as bounds, a plain name else."""
-    from typing import Annotated, Literal, Union, get_args, get_origin
-
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        bounds = ", ".join(str(each) for each in arguments[1:])
-        return f"{_readable(arguments[0])} ({bounds})"
+        bounds = " and ".join(_bound(each) for each in arguments[1:])
+        return f"{_readable(arguments[0])} {bounds}"
     if origin is Literal:
         return " or ".join(str(each) for each in arguments)
     if origin is Union or type(hint).__name__ == "UnionType":
@@ -99,3 +107,11 @@ def _readable(hint: Any) -> str:
     if hint is type(None):
         return "null"
     return getattr(hint, "__name__", str(hint)) if not arguments else str(hint)
+
+
+def _bound(limit: Any) -> str:
+    """A bound of ``annotated_types`` as one writes it: ``>= 1``."""
+    for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
+        if hasattr(limit, name):
+            return f"{sign} {getattr(limit, name)}"
+    return str(limit)

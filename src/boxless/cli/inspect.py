@@ -26,9 +26,10 @@ def inspect(
     """
     from boxless import api
     from boxless.cli.output import Output
+    from boxless.listener import counter
 
     with Output(as_json=as_json) as output:
-        found = api.inspect(data, format=format or "auto", images=images, progress=output.counter("images"))
+        found = api.inspect(data, format=format or "auto", images=images, progress=counter(output.listener, "images"))
         output.listener.end()
         _say(found, output)
         output.finish(found.to_dict(), [(each.name, each.reason) for each in found.broken])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import typer
 
 from boxless.cli.progress import PlainProgress, TerminalProgress
-from boxless.training.events import Listener
+from boxless.listener import Listener
 
 LISTED_REFUSALS = 20
 
@@ -34,20 +34,6 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.listener.end()
-
-    def counter(self, task: str) -> Callable[[int, int], None]:
-        """A function of (done, total) that shows progress."""
-        shown = -1
-
-        def count(done: int, total: int) -> None:
-            nonlocal shown
-            if shown < 0:
-                self.listener.begin(task, total)
-                shown = 0
-            self.listener.advance(done - shown)
-            shown = done
-
-        return count
 
     def say(self, text: str = "") -> None:
         """A line of the result, for people."""

@@ -46,6 +46,7 @@ def predict(
     Stopped at any moment, the same command goes on where it was. Images that cannot be read are listed at the end.
     """
     from boxless.cli.output import Output
+    from boxless.listener import counter
 
     wanted = parse_formats(formats)
     with Output(as_json=as_json) as output:
@@ -63,7 +64,7 @@ def predict(
             overwrite=overwrite,
             batch_size=batch_size,
             workers=workers,
-            progress=output.counter("images"),
+            progress=counter(output.listener, "images"),
         )
         output.listener.end()
         files = dict(zip(wanted, map(str, outcome.files), strict=True))

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, final
 
-from boxless.training.events import Listener
+from boxless.listener import Listener
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -18,7 +18,7 @@ from boxless.registry import Registry
 def summary(table: Registry, name: str) -> str:
     """The first paragraph of the docstring of the module that a table entry lives in; empty if there is none."""
     try:
-        spec = find_spec(table._targets[name].partition(":")[0])
+        spec = find_spec(table.target(name).partition(":")[0])
     except ImportError:  # of a plugin that is broken; loading it will say so
         return ""
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):

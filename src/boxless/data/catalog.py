@@ -14,6 +14,7 @@ from boxless.data.sources import SOURCES
 from boxless.data.splits import complete_splits
 from boxless.data.truth import Truth, read_truth
 from boxless.errors import ConfigError, DataError, RunError, UnknownNameError
+from boxless.listener import Listener, counter
 from boxless.types import Item
 
 __all__ = ["SAMPLE", "SOURCES", "Catalog", "Truth", "read_catalog", "read_truth"]
@@ -41,13 +42,20 @@ class Catalog:
         return tuple(item for split in self.splits.values() for item in split)
 
 
-def read_catalog(source: str | Path, *, format: str = "auto", images: str | Path | None = None) -> Catalog:  # noqa: A002
+def read_catalog(
+    source: str | Path,
+    *,
+    format: str = "auto",  # noqa: A002
+    images: str | Path | None = None,
+    listener: Listener | None = None,
+) -> Catalog:
     """Read labelled images of any known format.
 
     Args:
         source: A folder or file, or the name ``sample`` for the bundled data (a folder so called is ``./sample``).
         format: A name in ``SOURCES``, or ``auto`` to find out.
         images: Where the pictures are, for formats that list them (csv, coco, wsol) if they are not beside the list.
+        listener: Hears of the sample being rendered at its first use.
 
     Raises:
         DataError: The data cannot be used: nothing found, one class only, a file or line that is wrong.
@@ -57,7 +65,8 @@ def read_catalog(source: str | Path, *, format: str = "auto", images: str | Path
     if format != "auto" and format not in SOURCES:
         raise UnknownNameError("source", format, ["auto", *SOURCES])
     if source == SAMPLE:
-        path, format, reason = sample_folder(), "folder", "it is the bundled sample, a folder with one folder per class"  # noqa: A001
+        path, format = sample_folder(listener), "folder"  # noqa: A001
+        reason = "it is the bundled sample, a folder with one folder per class"
     else:
         path = Path(source).expanduser()
         format, reason = _recognise(path) if format == "auto" else (format, "this format was asked for")  # noqa: A001
@@ -67,14 +76,13 @@ def read_catalog(source: str | Path, *, format: str = "auto", images: str | Path
     return _assemble(path, format, reason, reader.read(path, _folder(images)))
 
 
-def sample_folder() -> Path:
+def sample_folder(listener: Listener | None = None) -> Path:
     """The bundled sample as a folder, rendered into the cache at its first use."""
-    from boxless import __version__
-    from boxless.data.sample import write_sample
+    from boxless.data.sample import VERSION, write_sample
 
-    target = cache_folder() / f"sample-{__version__}"
+    target = cache_folder() / f"sample-v{VERSION}"
     try:
-        return write_sample(target)
+        return write_sample(target, progress=counter(listener or Listener(), "rendering the sample"))
     except RunError as error:
         raise DataError(f"{error} (The environment variable BOXLESS_CACHE moves {target.parent}.)") from error
 

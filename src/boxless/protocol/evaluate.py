@@ -17,6 +17,7 @@ from boxless.data.catalog import Catalog, read_catalog
 from boxless.data.images import read_image
 from boxless.data.truth import Truth, read_truth
 from boxless.errors import ConfigError, DataError
+from boxless.listener import Listener
 from boxless.metrics.baselines import centred_boxes, whole_image_boxes
 from boxless.metrics.localization import LocalizationAccumulator, LocalizationScores, box_accuracy
 from boxless.ops.components import default_thresholds, largest_boxes, sweep_batch
@@ -25,7 +26,6 @@ from boxless.ops.otsu import otsu_thresholds
 from boxless.predict.localizer import Localizer
 from boxless.runs import Run
 from boxless.stream import batched, default_workers, ordered_map
-from boxless.training.events import Listener
 from boxless.types import Item
 
 IOU = 0.5
@@ -109,7 +109,7 @@ def evaluate(
     listener = listener or Listener()
     localizer = run if isinstance(run, Localizer) else Localizer.load(run, device=device)
     loaded: Run = localizer.run
-    catalog = read_catalog(source, format=format, images=images)
+    catalog = read_catalog(source, format=format, images=images, listener=listener)
     items = _items(catalog, split, loaded.classes)
     truth = read_truth(catalog, split)
     work = _Evaluation(loaded, truth, batch_size or localizer.default_batch_size())

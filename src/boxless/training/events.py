@@ -1,4 +1,4 @@
-"""What a run tells while it works: to a file always, to TensorBoard where it is installed, and to whoever listens."""
+"""What a run tells while it works: to a file always, and to TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,6 @@ from typing import Any
 
 from boxless.errors import RunError
 from boxless.files import atomic_write, unwritable
-
-
-class Listener:
-    """Hears of a run's progress; the command line shows it. Every method may be left as it is."""
-
-    def note(self, text: str) -> None:
-        """One sentence that the user should read, such as which backbone was taken and why."""
-
-    def begin(self, task: str, total: int, done: int = 0) -> None:
-        """A stretch of work starts: ``total`` steps, of which ``done`` were done in an earlier session."""
-
-    def advance(self, steps: int = 1, **figures: float) -> None:
-        """Steps of the current stretch were done."""
-
-    def end(self) -> None:
-        """The current stretch is over."""
 
 
 class MetricsLog:

@@ -18,8 +18,8 @@ from torch import Tensor
 from boxless.backbones.base import Backbone
 from boxless.errors import RunError
 from boxless.files import unwritable, write_json
+from boxless.listener import Listener
 from boxless.stream import batched, default_workers, ordered_map
-from boxless.training.events import Listener
 from boxless.training.examples import Examples
 from boxless.types import Features
 
@@ -46,6 +46,7 @@ class FeatureCache:
         self.views = 2 if flips else 1
         self._key = hashlib.blake2b((key + _fingerprint(examples)).encode(), digest_size=16).hexdigest()
         self._maps: list[np.memmap[tuple[int, ...], np.dtype[np.float16]]] = []
+        self._known_shapes: list[tuple[int, ...]] = []  # of one image's arrays
 
     def fill(self, device: torch.device, listener: Listener, stop: Callable[[], None], *, name: str) -> None:
         """Compute what is not there yet; ``stop`` is called between chunks and may raise to end the work."""
@@ -103,8 +104,11 @@ class FeatureCache:
         return ordered_map(load, range(start, end), workers=default_workers(), ahead=4 * CHUNK)
 
     def _shapes(self, device: torch.device) -> list[tuple[int, ...]]:
-        size = self.examples.preprocess.size
-        return [array.shape[1:] for array in _extract(self.backbone, torch.zeros(1, 3, size, size, device=device))]
+        if not self._known_shapes:
+            size = self.examples.preprocess.size
+            arrays = _extract(self.backbone, torch.zeros(1, 3, size, size, device=device))
+            self._known_shapes = [array.shape[1:] for array in arrays]
+        return self._known_shapes
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number}.f16"

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from boxless.errors import TrainingError
+from boxless.listener import Listener
 from boxless.methods.base import Method
 from boxless.recipe import Training
 from boxless.training import optim
@@ -25,7 +26,7 @@ from boxless.training.checkpoints import (
     save_checkpoint,
     save_tensors,
 )
-from boxless.training.events import Listener, MetricsLog
+from boxless.training.events import MetricsLog
 from boxless.training.feeding import Feeder, Part
 from boxless.training.randomness import derive
 from boxless.types import Batch, Features

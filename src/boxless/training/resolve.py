@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 
 from boxless.backbones import weights
 from boxless.data.catalog import Catalog
+from boxless.listener import Listener
 from boxless.recipe import Recipe
-from boxless.training.events import Listener
 from boxless.types import Item
 
 TARGET_STEPS = 2500

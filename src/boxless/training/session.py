@@ -23,11 +23,11 @@ from boxless.data.transforms import Augment, Preprocess
 from boxless.devices import pick_device
 from boxless.errors import ConfigError, InterruptedRunError, RunError
 from boxless.files import unwritable
+from boxless.listener import Listener
 from boxless.methods import METHODS
 from boxless.methods.base import Method
 from boxless.recipe import Recipe, from_dict, read_recipe
 from boxless.training.checkpoints import Progress
-from boxless.training.events import Listener
 from boxless.training.examples import Examples
 from boxless.training.features import FeatureCache
 from boxless.training.feeding import Feeder
@@ -78,7 +78,10 @@ def train(
     fabric.launch()
     if not fabric.is_global_zero:
         listener = Listener()
-    catalog = read_catalog(recipe.data.source, format=recipe.data.format, images=recipe.data.images)
+    if fabric.is_global_zero:  # one process renders the sample, if it is that and not there yet
+        _read(recipe, listener)
+    fabric.barrier()
+    catalog = _read(recipe, listener)
     for problem in catalog.problems:
         listener.note(f"{recipe.data.source}: {problem}.")
     with torch.random.fork_rng(), _stoppable() as stop:
@@ -128,6 +131,11 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
         _finish(folder, method, recipe, catalog, progress, refused, caches)
     fabric.barrier()
     return Trained(folder, progress, refused)
+
+
+def _read(recipe: Recipe, listener: Listener) -> Catalog:
+    data = recipe.data
+    return read_catalog(data.source, format=data.format, images=data.images, listener=listener)
 
 
 def make_fabric(device: str, precision: str) -> Fabric:

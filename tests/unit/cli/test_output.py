@@ -14,6 +14,7 @@ from boxless.cli.output import Output, aligned, duration
 from boxless.cli.progress import PlainProgress
 from boxless.errors import ConfigError, UnknownNameError
 from boxless.formats import FORMATS
+from boxless.listener import counter
 
 
 def test_columns_are_aligned_and_nothing_is_cut_on_a_pipe() -> None:
@@ -72,7 +73,7 @@ def test_progress_that_is_over_is_said_once(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_counter_of_totals_becomes_steps(capsys: pytest.CaptureFixture[str]) -> None:
     with Output(as_json=False) as output:
-        count = output.counter("images")
+        count = counter(output.listener, "images")
         for done in (2, 4, 5):
             count(done, 5)
     assert capsys.readouterr().err.splitlines() == ["images: 0 of 5", "images: 5 of 5"]

@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from boxless.errors import ConfigError, DataError, InterruptedRunError, RunError, TrainingError
+from boxless.listener import Listener
 from boxless.recipe import Recipe
 from boxless.runs import open_run
-from boxless.training.events import Listener
 from boxless.training.session import train
 
 TOYS = str(Path(__file__).parent)

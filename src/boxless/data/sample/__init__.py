@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from boxless.data.sample.writing import write_sample
+from boxless.data.sample.writing import VERSION, write_sample
 
-__all__ = ["write_sample"]
+__all__ = ["VERSION", "write_sample"]
