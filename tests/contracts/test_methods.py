@@ -40,10 +40,10 @@ pairs = pytest.mark.parametrize(("name", "backbone"), [(n, b) for n in METHODS f
 @pairs
 def test_it_learns(name: str, backbone: str) -> None:
     method, batch = make(name, backbone).train(), example_batch()
-    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
     totals = []
-    for step in range(12):
-        total = torch.stack(list(method.losses(batch, step / 12).values())).sum()
+    for step in range(20):
+        total = torch.stack(list(method.losses(batch, step / 20).values())).sum()
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

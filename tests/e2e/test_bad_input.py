@@ -145,7 +145,7 @@ SETTINGS = {
     "training.epochs=many": ["training.epochs", "'many'"],
     "training.epochs=0": ["training.epochs", "0"],
     "method.hiden=8": ["method.hiden", "'hidden'"],
-    "method.stage=9": ["stage 9", "stride"],
+    "method.stride=1": ["stride", "finer than any stage"],
     "epochs=3": ["--set epochs=3", "section.setting=value"],
     "training.epochs": ["--set training.epochs", "section.setting=value"],
     "data.format=zip": ["'zip'", "folder"],

@@ -86,7 +86,7 @@ def load_checkpoint(path: Path, method: nn.Module, optimizer: optim.Optimizer) -
     with safe_open(path, framework="pt") as file:
         header = file.metadata() or {}
     model = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
-    if model.keys() != learnt_state(method).keys():
+    if {k: v.shape for k, v in model.items()} != {k: v.shape for k, v in learnt_state(method).items()}:
         raise RunError(f"{path}: it holds another network than the recipe beside it; start anew in another folder.")
     method.load_state_dict(model, strict=False)
     state: dict[int, dict[str, Any]] = {int(k): v for k, v in json.loads(header["optimizer"]).items()}

@@ -31,6 +31,6 @@ def recipe(shapes: Path) -> Recipe:
     return Recipe().override(
         data={"source": str(shapes), "image_size": 64},
         backbone={"name": "test_vit", "weights": "random", "freeze": False},
-        method={"name": "cam", "dropout": 0.0},
+        method={"name": "cam", "dropout": 0.0, "hidden": 32},
         training={"epochs": 3, "batch_size": 8, "learning_rate": 1e-3},
     )

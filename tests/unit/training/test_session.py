@@ -251,7 +251,7 @@ def test_a_checkpoint_of_another_network_is_refused(recipe: Recipe, tmp_path: Pa
     with pytest.raises(InterruptedRunError):
         train(recipe, tmp_path / "run", device="cpu", listener=StopAfter(2, "training"))
     kept = (tmp_path / "run" / "recipe.yaml").read_text()
-    (tmp_path / "run" / "recipe.yaml").write_text(kept.replace("name: cam", "name: cam\n  hidden: 8"))
+    (tmp_path / "run" / "recipe.yaml").write_text(kept.replace("hidden: 32", "hidden: 8"))
     with pytest.raises(RunError, match="another network"):
         train(recipe, tmp_path / "run", device="cpu", resume=True)
 

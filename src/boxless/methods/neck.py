@@ -1,0 +1,55 @@
+"""The grid that a classifier pools: a stage of the backbone, coarser ones laid over it, and a convolution."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from boxless.backbones.base import Backbone
+from boxless.errors import ConfigError
+
+
+@final
+class Neck(nn.Module):
+    """Reads features on one grid of the wanted stride.
+
+    Args:
+        backbone: Where the features come from; its stages are tapped here.
+        stride: The grid is that of the last stage with this stride or a finer one.
+        fuse: Lay the coarser stages over it, upsampled: they tell classes apart better and keep the grid's detail.
+        hidden: Channels of a 3x3 convolution with ReLU on top; 0 puts none.
+
+    Attributes:
+        channels: Channels of the grid that comes out.
+
+    Raises:
+        ConfigError: Every stage of the backbone is coarser than ``stride``.
+    """
+
+    def __init__(self, backbone: Backbone, *, stride: int, fuse: bool, hidden: int) -> None:
+        super().__init__()
+        strides = [stage.stride for stage in backbone.stages]
+        fine = [index for index, each in enumerate(strides) if each <= stride]
+        if not fine:
+            raise ConfigError(
+                f"method.stride: {stride} is finer than any stage of this backbone; it has {min(strides)}."
+            )
+        # The first stage of each coarser stride: what some networks add after it is the same grid, only wider.
+        coarse = [strides.index(each) for each in sorted(set(strides)) if each > stride] if fuse else []
+        tapped = backbone.tap(fine[-1], *coarse)
+        width = sum(stage.channels for stage in tapped)
+        self.channels = hidden or width
+        self.convolution: nn.Module = (
+            nn.Sequential(nn.Conv2d(width, hidden, 3, padding=1), nn.ReLU()) if hidden else nn.Identity()
+        )
+
+    def forward(self, grids: tuple[Tensor, ...]) -> Tensor:
+        """One grid (b, c, h, w) from those that the backbone gives, the finest first."""
+        first, *rest = grids
+        raised = [F.interpolate(each, first.shape[2:], mode="bilinear", align_corners=False) for each in rest]
+        fused = torch.cat([first, *raised], 1) if rest else first
+        grid: Tensor = self.convolution(fused)
+        return grid
