@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from boxless.errors import DataError as DataError
     from boxless.errors import InterruptedRunError as InterruptedRunError
     from boxless.errors import MissingExtraError as MissingExtraError
+    from boxless.errors import MissingTruthError as MissingTruthError
     from boxless.errors import RunError as RunError
     from boxless.errors import TrainingError as TrainingError
     from boxless.errors import UnknownNameError as UnknownNameError
@@ -42,9 +43,10 @@ _HOMES = {
     "DataError": "errors",
     "InterruptedRunError": "errors",
     "Item": "types",
-    "Listener": "training.events",
+    "Listener": "listener",
     "Localizer": "predict.localizer",
     "MissingExtraError": "errors",
+    "MissingTruthError": "errors",
     "Prediction": "types",
     "Recipe": "recipe",
     "RunError": "errors",

@@ -18,6 +18,10 @@ class DataError(BoxlessError, ValueError):
     """Data that cannot be used as it is; the message names the file."""
 
 
+class MissingTruthError(DataError):
+    """Data without the true boxes that were asked for; evaluation then tells of classes alone."""
+
+
 class RunError(BoxlessError):
     """A run folder or an output folder that is missing, incomplete, in the way, or of another version."""
 

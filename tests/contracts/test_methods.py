@@ -48,7 +48,7 @@ def test_it_learns(name: str, backbone: str) -> None:
         total.backward()
         optimizer.step()
         totals.append(total.item())
-    assert totals[-1] < 0.8 * totals[0]
+    assert totals[-1] < 0.9 * totals[0]
 
 
 @pairs

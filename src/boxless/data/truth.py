@@ -19,7 +19,7 @@ import numpy as np
 from boxless.data.listing import Numbers, Source, located
 from boxless.data.sources import SOURCES
 from boxless.data.tables import Row, read_table
-from boxless.errors import DataError, UnknownNameError
+from boxless.errors import DataError, MissingTruthError, UnknownNameError
 
 if TYPE_CHECKING:
     from boxless.data.catalog import Catalog
@@ -53,7 +53,7 @@ def read_truth(catalog: Catalog, split: str) -> Truth:
     found = reader.boxes(catalog)
     place = catalog.source or catalog.root
     if found is None:
-        raise DataError(
+        raise MissingTruthError(
             f"{place}: these data have no boxes, which evaluation needs (training does not); add a file {BOXES_FILE} "
             f"with the header path,{','.join(BOX_COLUMNS)} and one line for each box."
         )
@@ -61,7 +61,9 @@ def read_truth(catalog: Catalog, split: str) -> Truth:
     names = [item.name for item in catalog.splits[split]]
     boxes = {name: np.array(every[name], dtype=np.float64).reshape(-1, 4) for name in names if every.get(name)}
     if not boxes:
-        raise DataError(f"{source}: none of the {len(names)} images of the split {split!r} has a box there; add some.")
+        raise MissingTruthError(
+            f"{source}: none of the {len(names)} images of the split {split!r} has a box there; add some."
+        )
     return Truth(boxes, source)
 
 

@@ -177,6 +177,15 @@ def _rank(image: Floats, cuts: Floats, peak: float) -> Integers:
 
 
 @_compiled
+def histogram(image: Floats, lowest: float, highest: float, bins: int) -> NDArray[np.int64]:
+    """How many pixels lie in each of ``bins`` equal bins from ``lowest`` to ``highest``, which is in the last."""
+    counts = np.zeros(bins, dtype=np.int64)
+    for value in image.flat:
+        counts[min(int((value - lowest) / (highest - lowest) * bins), bins - 1)] += 1
+    return counts
+
+
+@_compiled
 def _descending(ranks: Integers, width: int, highest: int) -> tuple[Integers, Integers]:
     """Counting sort: padded pixels by descending rank, then in raster order, those of rank 0 left out.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from boxless.data.catalog import Catalog, read_catalog
 from boxless.data.images import read_image
 from boxless.data.truth import Truth, read_truth
-from boxless.errors import ConfigError, DataError
+from boxless.errors import ConfigError, DataError, MissingTruthError
 from boxless.listener import Listener
 from boxless.metrics.baselines import centred_boxes, whole_image_boxes
 from boxless.metrics.localization import LocalizationAccumulator, LocalizationScores, box_accuracy
@@ -105,13 +105,19 @@ def evaluate(
     Raises:
         ConfigError: The data have no such split.
         DataError: A class that the run does not know, or data that cannot be read.
+
+    Data without boxes are no error: the figures about boxes are then nan.
     """
     listener = listener or Listener()
     localizer = run if isinstance(run, Localizer) else Localizer.load(run, device=device)
     loaded: Run = localizer.run
     catalog = read_catalog(source, format=format, images=images, listener=listener)
     items = _items(catalog, split, loaded.classes)
-    truth = read_truth(catalog, split)
+    try:
+        truth = read_truth(catalog, split)
+    except MissingTruthError as error:
+        listener.note(f"{error} Until then only classes are measured.")
+        truth = Truth({}, "none")
     work = _Evaluation(loaded, truth, batch_size or localizer.default_batch_size())
     listener.begin(f"evaluating {split}", len(items))
     for done in work.run(items):
