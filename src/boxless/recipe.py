@@ -54,7 +54,7 @@ class MethodChoice:
 class Training:
     """How the loop minimises the method's losses."""
 
-    epochs: Positive | Auto = "auto"  # auto: enough for about 2,500 steps, from 10 to 60
+    epochs: Positive | Auto = "auto"  # auto: enough for about 800 steps, from 10 to 60
     batch_size: Positive = 32  # images a step, over all devices
     accumulate: Positive = 1  # parts that a device's share of the batch is taken in
     optimizer: Literal["adamw", "sgd"] = "adamw"

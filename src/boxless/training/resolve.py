@@ -14,7 +14,7 @@ from boxless.listener import Listener
 from boxless.recipe import Recipe
 from boxless.types import Item
 
-TARGET_STEPS = 2500
+TARGET_STEPS = 800
 SMALL_DATA = 1000  # training images below which a backbone is better left as it is
 PROBED_IMAGES = 200
 
