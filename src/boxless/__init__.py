@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from boxless.api import evaluate as evaluate
     from boxless.api import inspect as inspect
     from boxless.api import train as train
     from boxless.data.catalog import Catalog as Catalog
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from boxless.listener import Listener as Listener
     from boxless.predict.localizer import Localizer as Localizer
     from boxless.predict.writing import predict_to as predict_to
+    from boxless.protocol.evaluate import evaluate as evaluate
     from boxless.recipe import Recipe as Recipe
     from boxless.recipe import read_recipe as read_recipe
     from boxless.types import Box as Box
@@ -53,7 +53,7 @@ _HOMES = {
     "TrainingError": "errors",
     "UnknownNameError": "errors",
     "WeightsError": "errors",
-    "evaluate": "api",
+    "evaluate": "protocol.evaluate",
     "inspect": "api",
     "predict_to": "predict.writing",
     "read_catalog": "data.catalog",

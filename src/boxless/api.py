@@ -11,8 +11,6 @@ from boxless.errors import ConfigError
 if TYPE_CHECKING:
     from boxless.data.checks import Inspection
     from boxless.listener import Listener
-    from boxless.predict.localizer import Localizer
-    from boxless.protocol.evaluate import Report
     from boxless.recipe import Recipe
     from boxless.training.session import Trained
 
@@ -84,32 +82,6 @@ def train(
     if not chosen.data.source:
         raise ConfigError("no data was named; give a folder of images sorted by class, a file, or 'sample'.")
     return run(chosen, folder, device=device, listener=listener)
-
-
-def evaluate(
-    run: str | Path | Localizer,
-    source: str | Path,
-    *,
-    split: str = "test",
-    format: str = "auto",  # noqa: A002
-    images: str | Path | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
-    listener: Listener | None = None,
-) -> Report:
-    """Measure a run on data that have boxes; see :func:`boxless.protocol.evaluate.evaluate`."""
-    from boxless.protocol.evaluate import evaluate as measure
-
-    return measure(
-        run,
-        source,
-        split=split,
-        format=format,
-        images=images,
-        device=device,
-        batch_size=batch_size,
-        listener=listener,
-    )
 
 
 def inspect(

@@ -25,11 +25,12 @@ def evaluate(
       boxless evaluate runs/photos photos
       boxless evaluate runs/photos photos --split val --json
     """
-    from boxless import api
     from boxless.cli.output import Output
 
     with Output(as_json=as_json) as output:
-        report = api.evaluate(
+        from boxless.protocol.evaluate import evaluate as measure
+
+        report = measure(
             run,
             data,
             split=split,
