@@ -137,7 +137,7 @@ def test_file_of_no_known_kind_is_refused(tmp_path: Path) -> None:
 def test_sample_is_rendered_into_the_cache(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tree("train/a/1.png", "train/b/1.png", "test/a/2.png")
 
-    def write_sample(folder: Path) -> Path:
+    def write_sample(folder: Path, **options: object) -> Path:
         return Path(shutil.copytree(made, folder))
 
     monkeypatch.setenv("BOXLESS_CACHE", str(tmp_path / "cache"))
@@ -149,7 +149,7 @@ def test_sample_is_rendered_into_the_cache(tree: Tree, tmp_path: Path, monkeypat
 
 
 def test_cache_that_cannot_be_written_to_says_how_to_move_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write_sample(folder: Path) -> Path:
+    def write_sample(folder: Path, **options: object) -> Path:
         raise RunError(f"{folder}: cannot be written (Read-only file system).")
 
     monkeypatch.setenv("BOXLESS_CACHE", str(tmp_path / "cache"))

