@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from boxless import __version__
 from boxless.data.catalog import read_catalog
+from boxless.data.sample import VERSION
 from boxless.errors import BoxlessError, ConfigError, DataError, RunError, UnknownNameError
 
 Tree = Any
@@ -143,7 +143,7 @@ def test_sample_is_rendered_into_the_cache(tree: Tree, tmp_path: Path, monkeypat
     monkeypatch.setenv("BOXLESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("boxless.data.sample.write_sample", write_sample, raising=False)
     catalog = read_catalog("sample")
-    assert catalog.root == tmp_path / "cache" / f"sample-{__version__}"
+    assert catalog.root == tmp_path / "cache" / f"sample-v{VERSION}"
     assert (catalog.format, len(catalog.items)) == ("folder", 3)
     assert "bundled sample" in catalog.reason
 
