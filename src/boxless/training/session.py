@@ -78,10 +78,10 @@ def train(
     fabric.launch()
     if not fabric.is_global_zero:
         listener = Listener()
-    if fabric.is_global_zero:  # one process renders the sample, if it is that and not there yet
-        _read(recipe, listener)
-    fabric.barrier()
+        fabric.barrier()  # the first process renders the sample, if it is that and not there yet
     catalog = _read(recipe, listener)
+    if fabric.is_global_zero:
+        fabric.barrier()
     for problem in catalog.problems:
         listener.note(f"{recipe.data.source}: {problem}.")
     with torch.random.fork_rng(), _stoppable() as stop:
