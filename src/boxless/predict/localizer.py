@@ -174,7 +174,7 @@ class Localizer:
         except DataError as error:
             return _Refused(source, error)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: methods may take gradients inside
     def _forward(self, batch: list[_Decoded]) -> _Raw:
         run = self.run
         images = torch.stack([each.tensor for each in batch])

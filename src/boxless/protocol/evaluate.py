@@ -166,7 +166,7 @@ class _Evaluation:
             return item, None, (0, 0)
         return item, preprocess(image), size
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: methods may take gradients inside
     def _add(self, items: Sequence[Item], tensors: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> None:
         run = self.run_record
         images = torch.stack(list(tensors)).to(run.device, memory_format=torch.channels_last)

@@ -88,14 +88,15 @@ class Examples:
 
     def plain(self, index: int, *, flipped: bool = False) -> Tensor:
         """One image as it is, (3, s, s), perhaps mirrored."""
-        tensor = self.preprocess(self._read(index))
+        tensor = self.preprocess(self._read(index, self.preprocess.size))
         return tensor.flip(-1) if flipped else tensor
 
     def shown(self, index: int, epoch: int) -> Tensor:
         """One image as training shows it in this epoch, (3, s, s)."""
         if self.augment is None:
             return self.plain(index)
-        return self.augment(self._read(index), generator(self.seed, "augment", epoch, index))
+        side = round(1.5 * self.preprocess.size)  # a crop of half the area, the least, is then not enlarged
+        return self.augment(self._read(index, side), generator(self.seed, "augment", epoch, index))
 
     def flipped(self, index: int, epoch: int) -> bool:
         """Whether training shows the mirrored view of a cached image in this epoch."""
@@ -103,8 +104,8 @@ class Examples:
             return False
         return bool(torch.rand((), generator=generator(self.seed, "flip", epoch, index)) < 0.5)
 
-    def _read(self, index: int) -> Image.Image:
-        return read_image(self.items[index].path, shrink_to=self.preprocess.size)[0]
+    def _read(self, index: int, side: int) -> Image.Image:
+        return read_image(self.items[index].path, shrink_to=side)[0]
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[list[int]]:

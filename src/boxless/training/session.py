@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from types import FrameType
 
 import torch
 from lightning_fabric import Fabric
@@ -31,6 +26,7 @@ from boxless.training.checkpoints import Progress
 from boxless.training.examples import Examples
 from boxless.training.features import FeatureCache
 from boxless.training.feeding import Feeder
+from boxless.training.interrupt import Stop, stoppable
 from boxless.training.loop import BEST, CHECKPOINT, Loop
 from boxless.training.resolve import resolve
 from boxless.training.validation import class_accuracy
@@ -84,7 +80,7 @@ def train(
         fabric.barrier()
     for problem in catalog.problems:
         listener.note(f"{recipe.data.source}: {problem}.")
-    with torch.random.fork_rng(), _stoppable() as stop:
+    with torch.random.fork_rng(), stoppable() as stop:
         try:
             return _train(recipe, catalog, folder, fabric, listener, stop)
         except KeyboardInterrupt:
@@ -93,7 +89,7 @@ def train(
             ) from None
 
 
-def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, listener: Listener, stop: _Stop) -> Trained:
+def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, listener: Listener, stop: Stop) -> Trained:
     accelerator = fabric.device.type != "cpu"
     chosen = resolve(recipe, catalog, accelerator=accelerator, listener=listener) if fabric.is_global_zero else recipe
     recipe = from_dict(fabric.broadcast(chosen.to_dict()), "recipe")
@@ -204,7 +200,7 @@ def _caches(
     folder: Path,
     fabric: Fabric,
     listener: Listener,
-    stop: _Stop,
+    stop: Stop,
 ) -> list[FeatureCache]:
     """The filled feature caches of train and val, or nothing where features are not to be cached."""
     if not _may_cache(recipe, method, fabric):
@@ -267,41 +263,3 @@ def _finish(
     for cache in caches:
         cache.remove()
     shutil.rmtree(folder / FEATURES, ignore_errors=True)
-
-
-class _Stop:
-    """Whether the user asked for an end."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def asked(self) -> bool:
-        return self._event.is_set()
-
-    def raise_if_asked(self) -> None:
-        if self._event.is_set():
-            raise KeyboardInterrupt
-
-    def ask(self) -> None:
-        if self._event.is_set():  # asked twice: at once
-            raise KeyboardInterrupt
-        self._event.set()
-
-
-@contextmanager
-def _stoppable() -> Iterator[_Stop]:
-    """Within it, Ctrl-C and a termination signal end the run between two steps; asked again, they end it at once."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.ask()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
