@@ -25,8 +25,8 @@ class CAM(Method):
     """Global average pooling and one linear layer; its weights turn the features into a map for each class.
 
     The paper cuts each network where its grid is about 14 x 14, adds a 3x3 convolution with 1,024 channels, and pools
-    that. Here too; but coarser stages are laid over the grid and the convolution has 256 channels, because both gave
-    more in less time on frozen features (benchmarks/results/accuracy.json). ``fuse=False, hidden=1024`` is the paper's.
+    that: ``fuse=False, hidden=1024``. By default coarser stages are laid over the grid and the convolution has 256
+    channels: on frozen features that was as good in less time (benchmarks/results/accuracy.json).
 
     Args:
         stride: Input pixels per cell of the grid that is read: the last stage with this stride or a finer one.
