@@ -190,7 +190,9 @@ def _digest(weights: Path, recipe: Recipe) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of boxless itself, when it runs from a checkout."""
+    """The commit of boxless itself, when it runs from a checkout; not that of a project it is installed in."""
+    if not (Path(__file__).parents[2] / ".git").exists():
+        return None
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],

@@ -121,6 +121,8 @@ def run_rows(folder: Path, card: Mapping[str, Any]) -> list[tuple[str, str]]:
     chosen = selection["criterion"]
     if selection["value"] is not None:
         chosen += f": {selection['value']:.1f} %"
+    if selection["epoch"] is not None:
+        chosen += f" (epoch {selection['epoch'] + 1})"
     rows = [
         ("run", str(folder)),
         ("method", card["method"]),
@@ -128,7 +130,7 @@ def run_rows(folder: Path, card: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("data", f"{data['source']} ({data['format']}; {counts})"),
         ("classes", f"{len(classes)}: {', '.join(classes[:8])}{' ...' if len(classes) > 8 else ''}"),
         ("supervision", card["supervision"]),
-        ("weights kept", f"{chosen} (epoch {selection['epoch'] + 1})"),
+        ("weights kept", chosen),
         ("box", f"{card['box_rule']}; threshold {card['threshold']['rule']}, from {card['threshold']['source']}"),
         ("input", f"{card['resolution']} px"),
         ("seed", str(card["seed"])),

@@ -99,34 +99,52 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
         recipe.save(folder / runs.RECIPE)  # only now: what cannot be built leaves no folder behind
     method = method.to(fabric.device)
     train_set, val_set = _examples(recipe, catalog, method)
-    caches = _caches(recipe, method, train_set, val_set, folder, fabric, listener, stop)
+    progress, caches = Progress(), []
+    if method.needs.trains:
+        caches = _caches(recipe, method, train_set, val_set, folder, fabric, listener, stop)
+        loop = _loop(recipe, catalog, method, train_set, val_set, caches, folder, fabric, listener, stop)
+        progress = loop.run()
+    refused = _refused(train_set) + _refused(val_set)
+    if fabric.is_global_zero:
+        _finish(folder, method, recipe, catalog, progress, refused, caches)
+    fabric.barrier()
+    return Trained(folder, progress, refused)
+
+
+def _loop(
+    recipe: Recipe,
+    catalog: Catalog,
+    method: Method,
+    train_set: Examples,
+    val_set: Examples,
+    caches: list[FeatureCache],
+    folder: Path,
+    fabric: Fabric,
+    listener: Listener,
+    stop: Stop,
+) -> Loop:
+    settings, rank, world = recipe.training, fabric.global_rank, fabric.world_size
+    train_cache, val_cache = caches or (None, None)
     feeder = Feeder(
         train_set,
-        caches[0] if caches else None,
+        train_cache,
         method.needs.images,
-        recipe.training.batch_size,
-        recipe.training.accumulate,
-        recipe.training.seed,
-        fabric.global_rank,
-        fabric.world_size,
+        settings.batch_size,
+        settings.accumulate,
+        settings.seed,
+        rank,
+        world,
         fabric.device,
     )
 
     def validate() -> float | None:
         if recipe.protocol.select != "classification" or not len(val_set):
             return None
-        rank, world = fabric.global_rank, fabric.world_size
-        counts = class_accuracy(method, val_set, caches[1] if caches else None, fabric.device, rank=rank, world=world)
+        counts = class_accuracy(method, val_set, val_cache, fabric.device, rank=rank, world=world)
         right, count = fabric.all_reduce(torch.tensor(counts, device=fabric.device), reduce_op="sum").tolist()  # type: ignore[union-attr]
         return 100.0 * right / count if count else None
 
-    loop = Loop(fabric, recipe.training, method, catalog.multi_label, feeder, validate, folder, listener, stop.asked)
-    progress = loop.run()
-    refused = _refused(train_set) + _refused(val_set)
-    if fabric.is_global_zero:
-        _finish(folder, method, recipe, catalog, progress, refused, caches)
-    fabric.barrier()
-    return Trained(folder, progress, refused)
+    return Loop(fabric, settings, method, catalog.multi_label, feeder, validate, folder, listener, stop.asked)
 
 
 def _read(recipe: Recipe, listener: Listener) -> Catalog:
@@ -248,11 +266,12 @@ def _finish(
     caches: list[FeatureCache],
 ) -> None:
     by_accuracy = progress.best is not None
+    criterion = "class accuracy on val" if by_accuracy else "last epoch"
     facts = {
         "selection": {
-            "criterion": "class accuracy on val" if by_accuracy else "last epoch",
+            "criterion": criterion if method.needs.trains else "none: the method does not train",
             "value": progress.best,
-            "epoch": progress.best_epoch if by_accuracy else progress.epoch - 1,
+            "epoch": progress.best_epoch if by_accuracy or not method.needs.trains else progress.epoch - 1,
         },
         "training_seconds": round(progress.seconds, 1),
         "refused": dict(refused),

@@ -206,6 +206,20 @@ def test_a_method_that_looks_at_images_gets_the_view_that_its_cached_features_we
     train(looking, tmp_path / "run", device="cpu")  # the method itself compares, and fails if they differ
 
 
+def test_a_method_that_does_not_train_becomes_a_run_as_it_was_built(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(TOYS)
+    as_built = recipe.override(method={"name": "toy_methods:NeverTrains"})
+    train(as_built, tmp_path / "run", device="cpu")
+    run = open_run(tmp_path / "run", device="cpu")
+    assert run.card["selection"] == {"criterion": "none: the method does not train", "value": None, "epoch": None}
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    shown = subprocess.run([sys.executable, "-m", "boxless", "show", "run", str(tmp_path / "run")], text=True,
+                           capture_output=True, check=True, env={**os.environ, "PYTHONPATH": TOYS}).stdout  # fmt: skip
+    assert "none: the method does not train\n" in shown
+
+
 def test_features_of_a_method_that_changes_images_are_never_cached(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,3 +43,10 @@ class ChecksItsFeatures(CAM):  # type: ignore[misc]
         computed = self.backbone(batch.images.clone()).grid  # another tensor: not served from the cache
         torch.testing.assert_close(cached, computed, atol=1e-2, rtol=1e-2)
         return super().losses(batch, progress)
+
+
+class NeverTrains(CAM):  # type: ignore[misc]
+    needs = Needs(trains=False)
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        raise AssertionError("a method that does not train has no losses")
