@@ -105,7 +105,7 @@ def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, fac
         "method": recipe.method.name,
         "backbone": {
             "name": recipe.backbone.name,
-            "licence": method.backbone.licence,
+            "licence": method.backbone.licence if recipe.backbone.weights != "random" else "none (random)",
             "frozen": recipe.backbone.freeze,
         },
         "threshold": {"rule": recipe.protocol.threshold, "source": _threshold_source(recipe)},

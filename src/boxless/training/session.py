@@ -104,7 +104,7 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
         caches = _caches(recipe, method, train_set, val_set, folder, fabric, listener, stop)
         loop = _loop(recipe, catalog, method, train_set, val_set, caches, folder, fabric, listener, stop)
         progress = loop.run()
-    refused = _refused(train_set) + _refused(val_set)
+    refused = _refused_anywhere([*_refused(train_set), *_refused(val_set)], fabric)
     if fabric.is_global_zero:
         _finish(folder, method, recipe, catalog, progress, refused, caches)
     fabric.barrier()
@@ -254,6 +254,15 @@ def _may_cache(recipe: Recipe, method: Method, fabric: Fabric) -> bool:
 
 def _refused(examples: Examples) -> tuple[tuple[str, str], ...]:
     return tuple((examples.items[index].name, reason) for index, reason in sorted(examples.refused.items()))
+
+
+def _refused_anywhere(mine: list[tuple[str, str]], fabric: Fabric) -> tuple[tuple[str, str], ...]:
+    """What any device could not read: each sees its own share of the images."""
+    gathered: list[list[tuple[str, str]] | None] = [mine]
+    if fabric.world_size > 1:
+        gathered = [None] * fabric.world_size
+        torch.distributed.all_gather_object(gathered, mine)
+    return tuple(sorted({name: reason for each in gathered for name, reason in each or ()}.items()))
 
 
 def _finish(

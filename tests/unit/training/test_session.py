@@ -129,6 +129,36 @@ def test_accumulated_parts_make_the_step_of_the_whole_batch(recipe: Recipe, tmp_
         torch.testing.assert_close(a[key], b[key], atol=1e-5, rtol=1e-4)
 
 
+def in_two_processes(*program: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}", *program]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_image_that_any_process_cannot_read_is_in_the_card(recipe: Recipe, tmp_path: Path) -> None:
+    from shutil import copytree
+
+    data = tmp_path / "data"
+    copytree(recipe.data.source, data)
+    victims = {f"train/{name}/train{number}.png" for name in ("red", "blue") for number in range(3)}
+    for name in victims:
+        (data / name).write_bytes(b"")
+    changed = recipe.override(data={"source": str(data)}, training={"epochs": 1})
+    changed.save(tmp_path / "recipe.yaml")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys; from pathlib import Path; from boxless.recipe import read_recipe; "
+        "from boxless.training.session import train; "
+        "train(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]), device='cpu')"
+    )
+    in_two_processes(str(script), str(tmp_path / "recipe.yaml"), str(tmp_path / "run"))
+    assert set(open_run(tmp_path / "run", device="cpu").card["refused"]) == victims
+
+
 @pytest.mark.parametrize("freeze", [False, True])
 def test_two_processes_train_as_one_does(recipe: Recipe, tmp_path: Path, freeze: bool) -> None:
     recipe = recipe.override(
@@ -144,15 +174,7 @@ def test_two_processes_train_as_one_does(recipe: Recipe, tmp_path: Path, freeze:
     )
     script = tmp_path / "script.py"
     script.write_text(code)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    done = subprocess.run(
-        [*command, str(script), str(tmp_path / "recipe.yaml"), str(tmp_path / "two")],
-        capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    in_two_processes(str(script), str(tmp_path / "recipe.yaml"), str(tmp_path / "two"))
     a, b = weights(tmp_path / "one"), weights(tmp_path / "two")
     for key in a:
         torch.testing.assert_close(a[key], b[key], atol=1e-5, rtol=1e-4)
