@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -164,26 +164,6 @@ def read_recipe(path: Path) -> Recipe:
             f"{path}: a recipe is a mapping of sections ({', '.join(SECTIONS)}), got {type(value).__name__}."
         )
     return from_dict(value, str(path))
-
-
-def apply_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
-    """The recipe with ``section.setting=value`` texts applied, each value read as YAML."""
-    for text in overrides:
-        path, equals, raw = text.partition("=")
-        section, dot, name = path.strip().partition(".")
-        if not (equals and dot and name):
-            raise ConfigError(f"--set {text}: expected section.setting=value, such as training.epochs=20.")
-        try:
-            value = yaml.safe_load(raw)
-        except yaml.YAMLError:
-            value = raw
-        recipe = recipe.override(**{section: {name: value}})
-    return recipe
-
-
-def with_method(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with another method, whose settings are its defaults."""
-    return recipe if recipe.method.name == name else replace(recipe, method=MethodChoice(name=name))
 
 
 def _section(kind: type, settings: Mapping[str, Any], name: str) -> Any:

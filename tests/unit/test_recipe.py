@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from boxless.api import with_settings
+from boxless.cli.options import parse_settings
 from boxless.errors import ConfigError
-from boxless.recipe import RECIPE_VERSION, Recipe, apply_overrides, from_dict, read_recipe, with_method
+from boxless.recipe import RECIPE_VERSION, Recipe, from_dict, read_recipe
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -39,15 +41,13 @@ def test_another_method_drops_the_settings_of_the_one_before() -> None:
     recipe = Recipe().override(method={"name": "one", "depth": 3})
     assert recipe.override(method={"name": "two"}).method.settings == {}
     assert recipe.override(method={"width": 4}).method.settings == {"depth": 3, "width": 4}
-    assert with_method(recipe, "one") is recipe
-    assert with_method(recipe, "two").method.settings == {}
 
 
 def test_texts_of_a_command_line_are_read_as_yaml_in_order() -> None:
-    recipe = apply_overrides(
-        Recipe(),
+    recipe = with_settings(
+        Recipe(), parse_settings(
         ["training.epochs=3", "training.epochs=4", "training.clip=null", "backbone.freeze=true", "method.layers=[1, 2]",
-         "training.learning_rate=3e-4", "protocol.threshold=0.2", "data.source=a=b"],
+         "training.learning_rate=3e-4", "protocol.threshold=0.2", "data.source=a=b"])
     )  # fmt: skip
     assert recipe.training.epochs == 4
     assert recipe.training.clip is None
@@ -78,7 +78,7 @@ def test_what_a_recipe_cannot_hold_is_named(value: dict[str, object], message: s
 @pytest.mark.parametrize("text", ["training.epochs", "epochs=3", "=3", ".epochs=3"])
 def test_a_text_that_sets_nothing_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
-        apply_overrides(Recipe(), [text])
+        with_settings(Recipe(), parse_settings([text]))
 
 
 @pytest.mark.parametrize(
