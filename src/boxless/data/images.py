@@ -98,10 +98,34 @@ def read_image(
 
 def decode(path: Path, *, shrink_to: int | None = None, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
     """Like ``read_image``, with what the file stores."""
+    with _opened(path) as stored:
+        return _decode(path, stored, shrink_to, max_pixels)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the upright image, from the file's header; the pixels of most formats are not decoded.
+
+    A PNG may have its orientation behind the pixels, and is decoded to look; one of more than ``DEFAULT_MAX_PIXELS``
+    is refused.
+
+    Raises:
+        DataError: The file is missing, empty, or no image; the message names it and the mend.
+    """
+    with _opened(path) as stored:
+        width, height = stored.size
+        if isinstance(stored, PngImagePlugin.PngImageFile) and width * height > DEFAULT_MAX_PIXELS:
+            raise _too_large(path, stored.size, DEFAULT_MAX_PIXELS)
+        if isinstance(stored, TiffImagePlugin.TiffImageFile):  # whose size some releases of Pillow turn, and some not
+            width, height = stored.tag_v2[TiffImagePlugin.IMAGEWIDTH], stored.tag_v2[TiffImagePlugin.IMAGELENGTH]
+        return (height, width) if _UPRIGHT.get(_orientation(stored)) in _TURNED else (width, height)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """The file with its header read; whatever goes wrong with it then is a ``DataError``."""
     try:
         with path.open("rb", buffering=_BUFFER) as file:
-            stored = _open(path, file)
-            return _decode(path, stored, shrink_to, max_pixels)
+            yield _open(path, file)
     except DataError:
         raise
     except MemoryError as error:
@@ -118,10 +142,7 @@ def _decode(path: Path, stored: ImageFile.ImageFile, shrink_to: int | None, max_
     # A progressive JPEG keeps all its coefficients while it is decoded, at whatever scale.
     width, height = whole if "progressive" in stored.info else stored.size
     if width * height > max_pixels:
-        raise DataError(
-            f"{path}: the image has {whole[0]} x {whole[1]} pixels, more than the {max_pixels:,} that may be decoded "
-            "at once; cut it into tiles or make a smaller copy."
-        )
+        raise _too_large(path, whole, max_pixels)
     if isinstance(stored, TiffImagePlugin.TiffImageFile) and width * height > _pillow_warns_above():
         with _quiet():
             stored.load()
@@ -133,6 +154,13 @@ def _decode(path: Path, stored: ImageFile.ImageFile, shrink_to: int | None, max_
     if method is not None:
         image = image.transpose(method)
     return Decoded(image, whole[::-1] if method in _TURNED else whole, mode)
+
+
+def _too_large(path: Path, size: tuple[int, int], max_pixels: int) -> DataError:
+    return DataError(
+        f"{path}: the image has {size[0]} x {size[1]} pixels, more than the {max_pixels:,} that may be decoded "
+        "at once; cut it into tiles or make a smaller copy."
+    )
 
 
 def _open(path: Path, file: IO[bytes]) -> ImageFile.ImageFile:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxless.data.images import decode, list_images, read_image
+from boxless.data import images
+from boxless.data.images import decode, list_images, read_image, read_size
 from boxless.errors import DataError
 
 RED, GREEN, BLUE, YELLOW = (254, 0, 0), (0, 128, 1), (0, 0, 254), (254, 254, 0)
@@ -74,6 +75,29 @@ def test_shrinking_keeps_the_original_upright_size_and_both_sides_long_enough(tm
     assert size == (960, 640)
     assert image.size == (240, 160)  # a quarter; an eighth would be 80 high
     assert read_image(path, shrink_to=641)[0].size == (960, 640)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_is_that_of_the_upright_image(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = save(tmp_path / f"é 1{suffix}", stored_for(orientation), orientation)
+    assert read_size(path) == (48, 32)
+
+
+def test_size_needs_no_pixels_but_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.jpg", stored_for(6), 6)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="damaged"):
+        read_image(path)
+    assert read_size(path) == (48, 32)
+    (tmp_path / "b.jpg").write_text("text")
+    with pytest.raises(DataError, match=r"b\.jpg: this is not an image"):
+        read_size(tmp_path / "b.jpg")
+    with pytest.raises(DataError, match=r"c\.jpg: cannot be read"):
+        read_size(tmp_path / "c.jpg")
+    monkeypatch.setattr(images, "DEFAULT_MAX_PIXELS", 48 * 32 - 1)
+    with pytest.raises(DataError, match=r"d\.png: the image has 48 x 32 pixels, more than the 1,535"):
+        read_size(save(tmp_path / "d.png", upright_picture()))
 
 
 def test_shrinking_leaves_other_formats_whole(tmp_path: Path) -> None:

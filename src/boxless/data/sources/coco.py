@@ -55,7 +55,7 @@ class CocoSource:
         named: set[str] = set()
         unlabelled: list[str] = []
         for part in parts:
-            document = _Document(part.path)
+            document = CocoDocument(part.path)
             folder = _image_folder(part, document, path, images)
             if images is None and path.is_file():
                 listing.root = folder
@@ -76,7 +76,7 @@ class CocoSource:
         images = None if catalog.root in (source, source.parent) else catalog.root
         boxes: dict[str, list[Numbers]] = defaultdict(list)
         for part in find_parts(source):
-            document = _Document(part.path)
+            document = CocoDocument(part.path)
             folder = _image_folder(part, document, source, images)
             for name, box in document.boxes():
                 boxes[name_of.get(str(folder / name), name)].append(box)
@@ -100,8 +100,12 @@ def find_parts(path: Path) -> list[_Part]:
     return parts
 
 
-class _Document:
-    """One COCO file, checked as far as it is used."""
+class CocoDocument:
+    """One COCO file, checked as far as it is used.
+
+    ``images`` is by id, each with at least a ``file_name``; ``annotations`` name only images and categories that the
+    file has.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -134,15 +138,18 @@ class _Document:
 
     def boxes(self) -> Iterator[tuple[str, Numbers]]:
         """File name and box of each annotation that has one."""
-        for number, each in enumerate(self.annotations):
-            if each.get("iscrowd") or not each.get("bbox"):
-                continue
-            image = self.images[each["image_id"]]
+        for where, image, box in self.boxed():
             width, height = image.get("width"), image.get("height")
             size = None
             if isinstance(width, int | float) and isinstance(height, int | float):
                 size = (float(width), float(height))
-            yield str(image["file_name"]), box_from_corner(each["bbox"], self._where(number), size)
+            yield str(image["file_name"]), box_from_corner(box, where, size)
+
+    def boxed(self) -> Iterator[tuple[str, dict[str, Any], object]]:
+        """Place, image and unchecked ``bbox`` of each annotation that has one and is no crowd region."""
+        for number, each in enumerate(self.annotations):
+            if each.get("bbox") and not each.get("iscrowd"):
+                yield self._where(number), self.images[each["image_id"]], each["bbox"]
 
     def _records(self, content: dict[str, Any], key: str, *needed: str) -> list[dict[str, Any]]:
         for number, each in enumerate(content[key]):
@@ -168,7 +175,7 @@ def box_from_corner(box: object, where: str, size: tuple[float, float] | None = 
     return checked_box((x, y, x + width, y + height), where, size=size)
 
 
-def _image_folder(part: _Part, document: _Document, source: Path, images: Path | None) -> Path:
+def _image_folder(part: _Part, document: CocoDocument, source: Path, images: Path | None) -> Path:
     """The first folder that holds the first image of the file."""
     bases = [images] if images else [part.path.parent, source if source.is_dir() else part.path.parent]
     folders = [base / inner for base in bases for inner in ("", "images", part.stem, f"images/{part.stem}")]

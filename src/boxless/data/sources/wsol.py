@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,11 +65,8 @@ class WsolSource:
         source = catalog.source or catalog.root
         boxes: dict[str, list[Numbers]] = defaultdict(list)
         for folder, _ in metadata_folders(source):
-            sizes = _sizes(folder / SIZES)
-            for where, line in _optional_lines(folder / LOCALIZATION):
-                if _is_mask(line):
-                    continue
-                name, *corners = _fields(where, line, 4, "path,x0,y0,x1,y1")
+            sizes = image_sizes(folder)
+            for where, name, corners in box_lines(folder):
                 boxes[name].append(checked_box(corners, where, size=sizes.get(name), last_pixel_counts=True))
         return (dict(boxes), f"{source} ({LOCALIZATION})") if boxes else None
 
@@ -114,9 +112,18 @@ def _labels(path: Path) -> dict[str, tuple[str, ...]]:
     return labels
 
 
-def _sizes(path: Path) -> dict[str, tuple[float, float]]:
+def box_lines(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Place, image and unchecked corners of each box in a split's folder; lines that name masks are passed over."""
+    for where, line in _optional_lines(folder / LOCALIZATION):
+        if not _is_mask(line):
+            name, *corners = _fields(where, line, 4, "path,x0,y0,x1,y1")
+            yield where, name, corners
+
+
+def image_sizes(folder: Path) -> dict[str, tuple[float, float]]:
+    """(width, height) of the images of a split's folder; none if it does not say."""
     sizes: dict[str, tuple[float, float]] = {}
-    for where, line in _optional_lines(path):
+    for where, line in _optional_lines(folder / SIZES):
         name, width, height = _fields(where, line, 2, "path,width,height")
         try:
             sizes[name] = (float(width), float(height))
