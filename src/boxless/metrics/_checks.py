@@ -45,15 +45,21 @@ def check_predicted(boxes: ArrayLike, shape: tuple[int, ...], where: str) -> NDA
     return checked
 
 
-def check_truth(truth: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
-    """True boxes of each image as float64 (n_i, 4), each finite and with an area."""
+def check_truth(truth: Sequence[ArrayLike], *, last_pixel_counts: bool = False) -> list[NDArray[np.float64]]:
+    """True boxes of each image as float64 (n_i, 4), each finite and with an area.
+
+    Args:
+        truth: The boxes.
+        last_pixel_counts: Whether a box may end in the column and row in which it begins.
+    """
     checked = []
     for i, each in enumerate(truth):
         boxes = np.asarray(each, dtype=np.float64)
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise DataError(f"truth[{i}]: got shape {boxes.shape}; true boxes are (n, 4), each x0, y0, x1, y1.")
-        wrong = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+        sides = boxes[:, 2:] - boxes[:, :2]
+        wrong = ~(np.isfinite(boxes) & np.tile((sides > 0) | (last_pixel_counts & (sides == 0)), 2)).all(axis=1)
         if wrong.any():
             raise DataError(
                 f"truth[{i}]: got the box {boxes[wrong.argmax()].tolist()}; a true box is x0, y0, x1, y1 "

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from boxless.ops.boxes import clip, iou, scale
-    from boxless.ops.components import Components, Sweep, default_thresholds, largest_boxes, sweep_batch, sweep_boxes
+    from boxless.ops.components import (
+        Components,
+        ComponentSweep,
+        Sweep,
+        default_thresholds,
+        largest_boxes,
+        sweep_batch,
+        sweep_boxes,
+        sweep_components,
+    )
     from boxless.ops.maps import normalize, resize
     from boxless.ops.otsu import otsu_thresholds
 
 __all__ = [
+    "ComponentSweep",
     "Components",
     "Sweep",
     "clip",
@@ -27,11 +37,21 @@ __all__ = [
     "scale",
     "sweep_batch",
     "sweep_boxes",
+    "sweep_components",
 ]
 
 _HOMES = {
     "boxes": ("clip", "iou", "scale"),
-    "components": ("Components", "Sweep", "default_thresholds", "largest_boxes", "sweep_batch", "sweep_boxes"),
+    "components": (
+        "ComponentSweep",
+        "Components",
+        "Sweep",
+        "default_thresholds",
+        "largest_boxes",
+        "sweep_batch",
+        "sweep_boxes",
+        "sweep_components",
+    ),
     "maps": ("normalize", "resize"),
     "otsu": ("otsu_thresholds",),
 }

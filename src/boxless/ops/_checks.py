@@ -11,7 +11,8 @@ from boxless.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-LARGEST = 2**31 - 1  # pixels are numbered in 32 bits
+LARGEST_SIDE = 32_000  # two coordinates make a number of 32 bits
+MOST_THRESHOLDS = 32_000  # ranks have 16 bits
 
 
 def check_map(values: ArrayLike, where: str = "map") -> NDArray[np.float64]:
@@ -25,8 +26,10 @@ def check_map(values: ArrayLike, where: str = "map") -> NDArray[np.float64]:
         raise DataError(f"{where}: got an array of type {given.dtype}; a map holds real numbers in [0, 1].")
     if given.ndim != 2 or given.size == 0:
         raise DataError(f"{where}: got shape {given.shape}; a map is two-dimensional, (height, width), and not empty.")
-    if (given.shape[0] + 2) * (given.shape[1] + 2) > LARGEST:
-        raise DataError(f"{where}: got shape {given.shape}; a map has at most {LARGEST} pixels. Make it smaller.")
+    if max(given.shape) > LARGEST_SIDE:
+        raise DataError(
+            f"{where}: got shape {given.shape}; a side has at most {LARGEST_SIDE:,} pixels. Make it smaller."
+        )
     checked = np.array(given, dtype=np.float64, order="C")
     lowest, highest = checked.min(), checked.max()
     if not (lowest >= 0 and highest <= 1):  # written so that a nan, which min and max pass on, is refused
@@ -73,6 +76,8 @@ def check_ascending(thresholds: ArrayLike) -> NDArray[np.float64]:
     checked = check_thresholds(thresholds)
     if not checked.size:
         raise DataError("thresholds: got none; give at least one.")
+    if len(checked) > MOST_THRESHOLDS:
+        raise DataError(f"thresholds: got {len(checked):,}; there may be {MOST_THRESHOLDS:,} at most.")
     steps = np.flatnonzero(np.diff(checked) <= 0)
     if steps.size:
         first, second = checked[steps[0]], checked[steps[0] + 1]

@@ -1,262 +1,288 @@
-"""The pixel loops behind `components` and `otsu`, compiled by numba on first use and then read from its cache.
+"""The pixel loops behind `components`, `otsu` and the compatible metrics, compiled by numba on first use, then cached.
 
 They stand in one file because numba's cache sees a change of a function's own file only, not of a file that it calls.
-All arrays are float64 or int32 and contiguous, so that each loop is compiled once. Nothing here checks its input.
+All arrays are contiguous and of the types named here, so that each loop is compiled once. Nothing checks its input.
 
-A forest is two arrays over the pixels of a map, padded by one pixel on every side and flattened to rows of ``stride``:
-``parent`` (-1 where no pixel was added yet, so that borders need no test) and ``kept``, five columns that are valid for
-roots only: area, first and last pixel in raster order (hence the top and bottom rows), leftmost and rightmost column.
+Ranks are int16 over the pixels of a map and a frame of one pixel around it: a pixel is foreground at level ``l`` if its
+rank is above ``l``. So a pixel of rank 0 never is, and levels run from 0 to the highest rank less one. Growing a
+forest adds pixels by falling rank, those of one rank in raster order. Which neighbours of a pixel are there before it
+is thus known from the ranks alone, and one fast pass over the map, `neighbours`, finds it for all pixels.
+
+A pixel with no such neighbour starts a component; any other joins that of a neighbour. The forest is over these
+starts, which are few: ``labels`` gives each pixel the start that it joined, ``parent`` leads from a start to its root,
+and ``kept`` holds, valid for roots only, the columns named below. Rows and columns count from 1, since the frame has 0.
+
+Maps have at most 32,000 rows and columns, so that a pixel's two coordinates fit into one int32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
+from boxless.ops._neighbourhood import COLUMNS, EIGHT, ONE_EACH, ROWS
+from boxless.ops._numba import compiled
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]
+Ranks = NDArray[np.int16]
+Bytes = NDArray[np.uint8]
+Groups = NDArray[np.int8]
 
-# The eight neighbours of a pixel, in raster order.
-_ROWS = np.array([-1, -1, -1, 0, 0, 1, 1, 1], dtype=np.int64)
-_COLUMNS = np.array([-1, 0, 1, -1, 1, -1, 0, 1], dtype=np.int64)
-
-
-AREA, FIRST, LAST, LEFT, RIGHT = range(5)
-
-
-def _compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile on first call, keep the result on disk, and release the interpreter lock while running."""
-    return cast(Callable[Parameters, Result], njit(cache=True, nogil=True)(function))
+# Columns of a forest's `kept` and of the components that `trace` lists. A component is what it is from the level SINCE
+# down to the level UNTIL, which stands in lists only.
+SIZE, TOP, LEFT, BOTTOM, RIGHT, FIRST, SINCE, UNTIL = range(8)
 
 
-def _representatives() -> NDArray[np.int8]:
-    """For each set of neighbours (a bit mask), one neighbour of each group that is connected already; -1 fills up.
+@compiled
+def neighbours(ranks: Ranks) -> Bytes:
+    """For each pixel a mask of the neighbours that are added before it; written so that it compiles to vectors."""
+    masks = np.zeros(ranks.shape, dtype=np.uint8)
+    for row in range(1, ranks.shape[0] - 1):
+        for column in range(1, ranks.shape[1] - 1):
+            own = ranks[row, column]
+            masks[row, column] = (
+                (ranks[row - 1, column - 1] >= own) * 1
+                | (ranks[row - 1, column] >= own) * 2
+                | (ranks[row - 1, column + 1] >= own) * 4
+                | (ranks[row, column - 1] >= own) * 8
+                | (ranks[row, column + 1] > own) * 16
+                | (ranks[row + 1, column - 1] > own) * 32
+                | (ranks[row + 1, column] > own) * 64
+                | (ranks[row + 1, column + 1] > own) * 128
+            )
+    return masks
 
-    Neighbours that touch each other are in one component before the pixel between them is added. So at most four of
-    the eight, and for most pixels one, must be looked up.
+
+@compiled
+def descending(ranks: Ranks, highest: int) -> tuple[Integers, Integers]:
+    """Counting sort: pixels as ``row << 16 | column``, by falling rank, then in raster order; rank 0 is left out.
+
+    Those that level ``l`` adds are ``order[starts[highest - 1 - l] : starts[highest - l]]``.
     """
-    steps = np.maximum(abs(_ROWS[:, None] - _ROWS), abs(_COLUMNS[:, None] - _COLUMNS))
-    touching = [sum(1 << other for other in range(8) if steps[one, other] <= 1) for one in range(8)]
-    table = np.full((256, 4), -1, dtype=np.int8)
-    for mask in range(256):
-        rest, found = mask, 0
-        while rest:
-            group, grown = 0, rest & -rest
-            while group != grown:
-                group = grown
-                for one in range(8):
-                    if group >> one & 1:
-                        grown |= touching[one] & mask
-            table[mask, found] = (group & -group).bit_length() - 1
-            rest, found = rest & ~group, found + 1
-    return table
-
-
-_REPRESENTATIVES = _representatives()
-
-
-@_compiled
-def _find(parent: Integers, pixel: int) -> int:
-    while parent[pixel] != pixel:
-        parent[pixel] = parent[parent[pixel]]  # path halving
-        pixel = parent[pixel]
-    return int(pixel)
-
-
-@_compiled
-def _neighbours(parent: Integers, pixel: int, stride: int) -> int:
-    """A bit mask of the neighbours that were added, in raster order."""
-    above, below = pixel - stride - 1, pixel + stride - 1
-    mask: int = (parent[pixel - 1] >= 0) << 3 | (parent[pixel + 1] >= 0) << 4
-    for place in range(3):
-        mask |= (parent[above + place] >= 0) << place | (parent[below + place] >= 0) << (place + 5)
-    return mask
-
-
-@_compiled
-def _unite(parent: Integers, kept: Integers, one: int, other: int) -> int:
-    """Join two components under the root of the larger one, which keeps the trees flat."""
-    root: int
-    root, child = (one, other) if kept[one, AREA] >= kept[other, AREA] else (other, one)
-    parent[child] = root
-    kept[root, AREA] += kept[child, AREA]
-    kept[root, FIRST] = min(kept[root, FIRST], kept[child, FIRST])
-    kept[root, LAST] = max(kept[root, LAST], kept[child, LAST])
-    kept[root, LEFT] = min(kept[root, LEFT], kept[child, LEFT])
-    kept[root, RIGHT] = max(kept[root, RIGHT], kept[child, RIGHT])
-    return int(root)
-
-
-@_compiled
-def grow(parent: Integers, kept: Integers, pixels: Integers, stride: int, largest: int) -> int:
-    """Add pixels one by one, each joined with the neighbours that are there already.
-
-    Components only grow. So the largest one is either the largest one before, or one that a pixel was just added to:
-    one comparison for each pixel keeps it known.
-
-    Args:
-        parent: The forest.
-        kept: The forest.
-        pixels: What to add, in any order. The loop over them stands here, and not in the caller, because a call for
-            each pixel costs three times the work that is done in it.
-        stride: The padded width.
-        largest: The root of the largest component so far; -1 if there is none.
-
-    Returns:
-        The root of the largest component now; of several, that with the first pixel in raster order.
-    """
-    for pixel in pixels:
-        mask, column = _neighbours(parent, pixel, stride), pixel % stride
-        neighbour = _REPRESENTATIVES[mask, 0]
-        if neighbour < 0:
-            root = pixel
-            kept[root, AREA], kept[root, FIRST], kept[root, LAST] = 0, pixel, pixel
-            kept[root, LEFT] = kept[root, RIGHT] = column
-        else:
-            root = _find(parent, pixel + _ROWS[neighbour] * stride + _COLUMNS[neighbour])
-        parent[pixel] = root
-        kept[root, AREA] += 1
-        kept[root, FIRST], kept[root, LAST] = min(kept[root, FIRST], pixel), max(kept[root, LAST], pixel)
-        kept[root, LEFT], kept[root, RIGHT] = min(kept[root, LEFT], column), max(kept[root, RIGHT], column)
-        for place in range(1, 4):
-            neighbour = _REPRESENTATIVES[mask, place]
-            if neighbour < 0:
-                break
-            other = _find(parent, pixel + _ROWS[neighbour] * stride + _COLUMNS[neighbour])
-            if other != root:
-                root = _unite(parent, kept, other, root)
-        if largest < 0 or _is_larger(kept, root, largest):
-            largest = root
-    return largest
-
-
-@_compiled
-def _is_larger(kept: Integers, one: int, other: int) -> bool:
-    more = kept[one, AREA] - kept[other, AREA]
-    return bool(more > 0 or (more == 0 and kept[one, FIRST] < kept[other, FIRST]))
-
-
-@_compiled
-def write_box(component: Integers, stride: int, box: Floats) -> None:
-    """Half-open, in pixels of the map without its padding."""
-    box[0], box[2] = component[LEFT] - 1, component[RIGHT]
-    box[1], box[3] = component[FIRST] // stride - 1, component[LAST] // stride
-
-
-@_compiled
-def _rank(image: Floats, cuts: Floats, peak: float) -> Integers:
-    """For each pixel the number of cuts that it exceeds.
-
-    Cuts and pixels are put into bins by one and the same monotone function, so every cut in a lower bin is below the
-    pixel and every cut in a higher bin is above it; only the cuts of its own bin (mostly one or none) are compared.
-    """
-    bins = 4 * len(cuts)
-    below = np.zeros(bins + 1, dtype=np.int32)  # below[i]: number of cuts in bins lower than i
-    for cut in cuts:
-        below[min(int(cut / peak * bins), bins - 1) + 1] += 1
-    for place in range(bins):
-        below[place + 1] += below[place]
-    ranks = np.empty(image.size, dtype=np.int32)
-    for pixel, value in enumerate(image.flat):
-        place = min(int(value / peak * bins), bins - 1)
-        low, high = below[place], below[place + 1]
-        while low < high:
-            middle = (low + high) >> 1
-            if cuts[middle] < value:
-                low = middle + 1
-            else:
-                high = middle
-        ranks[pixel] = low
-    return ranks
-
-
-@_compiled
-def histogram(image: Floats, lowest: float, highest: float, bins: int) -> NDArray[np.int64]:
-    """How many pixels lie in each of ``bins`` equal bins from ``lowest`` to ``highest``, which is in the last."""
-    counts = np.zeros(bins, dtype=np.int64)
-    for value in image.flat:
-        counts[min(int((value - lowest) / (highest - lowest) * bins), bins - 1)] += 1
-    return counts
-
-
-@_compiled
-def _descending(ranks: Integers, width: int, highest: int) -> tuple[Integers, Integers]:
-    """Counting sort: padded pixels by descending rank, then in raster order, those of rank 0 left out.
-
-    The pixels of rank ``r`` are ``order[starts[highest - r] : starts[highest - r + 1]]``.
-    """
+    height, width = ranks.shape
     starts = np.zeros(highest + 2, dtype=np.int32)
-    for rank in ranks:
-        starts[highest - rank + 1] += 1
+    for row in range(1, height - 1):
+        for column in range(1, width - 1):
+            starts[highest - ranks[row, column] + 1] += 1
     for place in range(highest + 1):
         starts[place + 1] += starts[place]
     following = starts.copy()
     order = np.empty(starts[highest], dtype=np.int32)
-    for pixel, rank in enumerate(ranks):
-        if rank > 0:
-            row = pixel // width
-            order[following[highest - rank]] = (row + 1) * (width + 2) + pixel - row * width + 1
-            following[highest - rank] += 1
+    for row in range(1, height - 1):
+        for column in range(1, width - 1):
+            place = highest - ranks[row, column]
+            if place < highest:
+                order[following[place]] = row << 16 | column
+                following[place] += 1
     return order, starts
 
 
-@_compiled
-def sweep(image: Floats, cuts: Floats, peak: float, boxes: Floats, areas: NDArray[np.int64]) -> None:
-    """Write the box and area of the largest component above each cut; ``boxes`` and ``areas`` come as zeros."""
-    height, width = image.shape
-    stride, count = width + 2, len(cuts)
-    order, starts = _descending(_rank(image, cuts, peak), width, count)
-    parent = np.full((height + 2) * stride, -1, dtype=np.int32)
-    kept = np.empty((len(parent), 5), dtype=np.int32)
-    largest = -1
-    for level in range(count - 1, -1, -1):
-        largest = grow(parent, kept, order[starts[count - 1 - level] : starts[count - level]], stride, largest)
-        if largest >= 0:
-            write_box(kept[largest], stride, boxes[level])
-            areas[level] = kept[largest, AREA]
+@compiled
+def _find(parent: Integers, start: int) -> int:
+    while parent[start] != start:
+        parent[start] = parent[parent[start]]  # path halving
+        start = parent[start]
+    return int(start)
 
 
-@_compiled
-def label(
-    image: Floats, parent: Integers, kept: Integers, foreground: Integers
-) -> tuple[Floats, NDArray[np.int64], Floats, Floats]:
-    """Boxes, areas, highest values and sums of all components of a forest, by their first pixel in raster order.
+@compiled
+def _absorb(kept: Integers, root: int, other: int) -> None:
+    kept[root, SIZE] += kept[other, SIZE]
+    kept[root, TOP] = min(kept[root, TOP], kept[other, TOP])
+    kept[root, LEFT] = min(kept[root, LEFT], kept[other, LEFT])
+    kept[root, BOTTOM] = max(kept[root, BOTTOM], kept[other, BOTTOM])
+    kept[root, RIGHT] = max(kept[root, RIGHT], kept[other, RIGHT])
+    kept[root, FIRST] = min(kept[root, FIRST], kept[other, FIRST])
+
+
+@compiled
+def _list(listed: Integers, count: int, kept: Integers, root: int, level: int) -> int:
+    """List what a component was before ``level``, where it is about to change, and begin anew."""
+    if kept[root, SINCE] > level:
+        for column in range(SINCE + 1):
+            listed[count, column] = kept[root, column]
+        listed[count, UNTIL] = level + 1
+        kept[root, SINCE] = level
+        return count + 1
+    return count
+
+
+@compiled
+def grow(
+    pixels: Integers,
+    level: int,
+    masks: Bytes,
+    groups: Groups,
+    sizes: Bytes,
+    labels: Integers,
+    parent: Integers,
+    kept: Integers,
+    count: int,
+    listed: Integers,
+    lines: int,
+) -> tuple[int, int]:
+    """Add the pixels of one level, each joined with the neighbours that are there already.
 
     Args:
-        image: The map.
+        pixels: What to add, as `descending` orders it. The loop over them stands here, and not in the caller, because
+            a call for each pixel costs three times the work that is done in it.
+        level: The level.
+        masks: What `neighbours` found.
+        groups: ``EIGHT`` or ``FOUR``.
+        sizes: What a pixel adds to its component's size, by its mask.
+        labels: The forest.
         parent: The forest.
         kept: The forest.
-        foreground: The pixels that were added, in raster order.
+        count: How many starts there are.
+        listed: Where components are listed before they change; of no rows if they are not to be.
+        lines: How many are listed.
+
+    Returns:
+        ``count`` and ``lines`` now.
     """
-    stride = image.shape[1] + 2
-    number = np.full(len(parent), -1, dtype=np.int32)  # of each root's component
+    stride, flat = masks.shape[1], masks.ravel()
+    listing = len(listed) > 0
+    for pixel in pixels:
+        row, column = pixel >> 16, pixel & 0xFFFF
+        place = row * stride + column
+        mask = flat[place]
+        neighbour = groups[mask, 0]
+        if neighbour < 0:
+            root = count
+            count += 1
+            parent[root] = root
+            kept[root, SIZE], kept[root, FIRST], kept[root, SINCE] = 0, place, level
+            kept[root, TOP] = kept[root, BOTTOM] = row
+            kept[root, LEFT] = kept[root, RIGHT] = column
+        else:
+            root = _find(parent, labels[place + ROWS[neighbour] * stride + COLUMNS[neighbour]])
+            if listing:
+                lines = _list(listed, lines, kept, root, level)
+        labels[place] = root
+        kept[root, SIZE] += sizes[mask]
+        kept[root, TOP], kept[root, BOTTOM] = min(kept[root, TOP], row), max(kept[root, BOTTOM], row)
+        kept[root, LEFT], kept[root, RIGHT] = min(kept[root, LEFT], column), max(kept[root, RIGHT], column)
+        kept[root, FIRST] = min(kept[root, FIRST], place)
+        for which in range(1, 4):
+            neighbour = groups[mask, which]
+            if neighbour < 0:
+                break
+            other = _find(parent, labels[place + ROWS[neighbour] * stride + COLUMNS[neighbour]])
+            if other != root:
+                if listing:
+                    lines = _list(listed, lines, kept, other, level)
+                if kept[other, SIZE] > kept[root, SIZE]:  # the larger one keeps its root, so that trees stay flat
+                    root, other = other, root
+                parent[other] = root
+                _absorb(kept, root, other)
+    return count, lines
+
+
+@compiled
+def largest(kept: Integers, parent: Integers, live: Integers, count: int, last: bool) -> tuple[int, int]:
+    """The largest of the roots ``live[:count]``, and how many are still roots: the others are dropped from it.
+
+    Of equally large ones, that whose first pixel comes first in raster order; or last, if ``last``.
+    """
+    best, left = -1, 0
+    for place in range(count):
+        root = live[place]
+        if parent[root] != root:
+            continue
+        live[left] = root
+        left += 1
+        more = 1 if best < 0 else kept[root, SIZE] - kept[best, SIZE]
+        if more > 0 or (more == 0 and (kept[root, FIRST] > kept[best, FIRST]) == last):
+            best = root
+    return best, left
+
+
+@compiled
+def starts_in(ranks: Ranks, masks: Bytes, groups: Groups) -> int:
+    """How many pixels start a component."""
     count = 0
-    boxes, areas = np.empty((len(foreground), 4)), np.empty(len(foreground), dtype=np.int64)
-    peaks, sums = np.zeros(len(foreground)), np.zeros(len(foreground))
-    for pixel in foreground:
-        root = _find(parent, pixel)
+    for row in range(1, ranks.shape[0] - 1):
+        for column in range(1, ranks.shape[1] - 1):
+            count += ranks[row, column] > 0 and groups[masks[row, column], 0] < 0
+    return count
+
+
+@compiled
+def sweep(ranks: Ranks, sizes: Bytes, last: bool, boxes: Floats, areas: NDArray[np.int64]) -> None:
+    """Write the half-open box and the size of the largest component at each level; both come as zeros."""
+    highest = len(boxes)
+    order, starts = descending(ranks, highest)
+    masks = neighbours(ranks)
+    room = starts_in(ranks, masks, EIGHT)
+    labels = np.empty(masks.size, dtype=np.int32)
+    parent, live = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+    kept, listed = np.empty((room, 8), dtype=np.int32), np.empty((0, 8), dtype=np.int32)
+    count, alive, best = 0, 0, -1
+    for level in range(highest - 1, -1, -1):
+        pixels = order[starts[highest - 1 - level] : starts[highest - level]]
+        if len(pixels):
+            before = count
+            count, _ = grow(pixels, level, masks, EIGHT, sizes, labels, parent, kept, count, listed, 0)
+            for root in range(before, count):
+                live[alive] = root
+                alive += 1
+            best, alive = largest(kept, parent, live, alive, last)
+        if best >= 0:
+            boxes[level, 0], boxes[level, 1] = kept[best, LEFT] - 1, kept[best, TOP] - 1
+            boxes[level, 2], boxes[level, 3] = kept[best, RIGHT], kept[best, BOTTOM]
+            areas[level] = kept[best, SIZE]
+
+
+@compiled
+def trace(ranks: Ranks, highest: int, groups: Groups) -> Integers:
+    """Every component at every level: rows of the columns above, from level ``SINCE`` down to ``UNTIL`` unchanged.
+
+    A frame of ranks above all others is one component from the start, and is listed too, with a ``TOP`` of 0.
+    """
+    height, width = ranks.shape
+    order, starts = descending(ranks, highest)
+    masks = neighbours(ranks)
+    room = starts_in(ranks, masks, groups) + 1
+    labels = np.zeros(masks.size, dtype=np.int32)
+    parent, kept = np.empty(room, dtype=np.int32), np.empty((room, 8), dtype=np.int32)
+    listed = np.empty((len(order) + room, 8), dtype=np.int32)  # each pixel changes one component and may end others
+    count, lines = 0, 0
+    if ranks[0, 0] > highest:
+        parent[0], count = 0, 1
+        kept[0] = np.array([0, 0, 0, height - 1, width - 1, 0, highest - 1, 0])
+    for level in range(highest - 1, -1, -1):
+        pixels = order[starts[highest - 1 - level] : starts[highest - level]]
+        count, lines = grow(pixels, level, masks, groups, ONE_EACH, labels, parent, kept, count, listed, lines)
+    for root in range(count):
+        if parent[root] == root:
+            lines = _list(listed, lines, kept, root, -1)
+    return listed[:lines].copy()
+
+
+@compiled
+def label(ranks: Ranks, image: Floats) -> tuple[Integers, Floats, Floats]:
+    """The components of the pixels of rank 1, by their first pixel in raster order.
+
+    Returns:
+        Rows of the columns above, and each component's highest value and sum of values.
+    """
+    order, _ = descending(ranks, 1)
+    masks = neighbours(ranks)
+    room = starts_in(ranks, masks, EIGHT)
+    labels = np.empty(masks.size, dtype=np.int32)
+    parent, kept = np.empty(room, dtype=np.int32), np.empty((room, 8), dtype=np.int32)
+    listed = np.empty((0, 8), dtype=np.int32)
+    grow(order, 0, masks, EIGHT, ONE_EACH, labels, parent, kept, 0, listed, 0)
+    number, count = np.full(room, -1, dtype=np.int32), 0  # of each root's component
+    found, peaks, sums = np.empty((room, 8), dtype=np.int32), np.zeros(room), np.zeros(room)
+    for pixel in order:
+        row, column = pixel >> 16, pixel & 0xFFFF
+        root = _find(parent, labels[row * masks.shape[1] + column])
         if number[root] < 0:
             number[root] = count
-            areas[count] = kept[root, AREA]
-            write_box(kept[root], stride, boxes[count])
+            found[count] = kept[root]
             count += 1
-        value = image[pixel // stride - 1, pixel % stride - 1]
-        peaks[number[root]] = max(peaks[number[root]], value)
-        sums[number[root]] += value
-    return boxes[:count], areas[:count], peaks[:count], sums[:count]
-
-
-def cut_at(image: Floats, cut: float) -> tuple[Integers, Integers, Integers, int]:
-    """The forest of what is above one cut: ``parent``, ``kept``, the foreground in raster order, the largest root."""
-    width = image.shape[1]
-    flat = np.flatnonzero(image > cut)
-    foreground = (flat + 2 * (flat // width) + width + 3).astype(np.int32)  # padded
-    parent = np.full((image.shape[0] + 2) * (width + 2), -1, dtype=np.int32)
-    kept = np.empty((len(parent), 5), dtype=np.int32)
-    return parent, kept, foreground, grow(parent, kept, foreground, width + 2, -1)
+        peaks[number[root]] = max(peaks[number[root]], image[row - 1, column - 1])
+        sums[number[root]] += image[row - 1, column - 1]
+    return found[:count].copy(), peaks[:count].copy(), sums[:count].copy()

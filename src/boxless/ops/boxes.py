@@ -36,7 +36,7 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return overlap.T
 
 
-def scale(boxes: ArrayLike, source: tuple[int, int], target: tuple[int, int]) -> Boxes:
+def scale(boxes: ArrayLike, source: tuple[float, float], target: tuple[float, float]) -> Boxes:
     """Carry boxes (n, 4) from an image of size ``source`` to the same image at size ``target``, both (width, height).
 
     Raises:
@@ -49,7 +49,7 @@ def scale(boxes: ArrayLike, source: tuple[int, int], target: tuple[int, int]) ->
     return scaled
 
 
-def clip(boxes: ArrayLike, size: tuple[int, int]) -> Boxes:
+def clip(boxes: ArrayLike, size: tuple[float, float]) -> Boxes:
     """Cut off what of boxes (n, 4) lies outside an image of ``size`` (width, height).
 
     A box that lies wholly outside is left with no area, on the border.

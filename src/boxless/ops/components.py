@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boxless.errors import DataError
-from boxless.ops import _kernels
+from boxless.ops import _kernels, _pixel_kernels
 from boxless.ops._checks import check_ascending, check_map, check_maps, check_thresholds
+from boxless.ops._neighbourhood import EIGHT, ONE_EACH
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -28,6 +29,17 @@ class Sweep:
     thresholds: NDArray[np.float64]  # (t,) fractions of the map's maximum, ascending
     boxes: NDArray[np.float64]  # (t, 4)
     areas: NDArray[np.int64]  # (t,) pixels, never rising
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSweep:
+    """Every component of a map at every threshold, in no order that is promised."""
+
+    thresholds: NDArray[np.float64]  # (t,) fractions of the map's maximum, ascending
+    boxes: NDArray[np.float64]  # (n, 4)
+    areas: NDArray[np.int64]  # (n,) pixels
+    lowest: NDArray[np.int64]  # (n,) the first threshold's index at which there is just this component
+    highest: NDArray[np.int64]  # (n,) the last one's
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,7 @@ def sweep_batch(maps: ArrayLike, thresholds: ArrayLike | None = None) -> tuple[N
         values = check_map(each, f"maps[{i}]")
         peak = float(values.max())
         if peak > 0:
-            _kernels.sweep(values, levels * peak, peak, boxes[i], areas[i])
+            _kernels.sweep(_pixel_kernels.rank(values, levels * peak, peak), ONE_EACH, False, boxes[i], areas[i])
     return boxes, areas
 
 
@@ -99,11 +111,23 @@ def largest_boxes(maps: ArrayLike, thresholds: ArrayLike) -> tuple[NDArray[np.fl
     boxes, areas = np.zeros((len(batch), 4)), np.zeros(len(batch), dtype=np.int64)
     for i, each in enumerate(batch):
         values = check_map(each, f"maps[{i}]")
-        _, kept, _, largest = _kernels.cut_at(values, levels[i] * values.max())
-        if largest >= 0:
-            _kernels.write_box(kept[largest], values.shape[1] + 2, boxes[i])
-            areas[i] = kept[largest, _kernels.AREA]
+        _kernels.sweep(_above(values, levels[i] * values.max()), ONE_EACH, False, boxes[i : i + 1], areas[i : i + 1])
     return boxes, areas
+
+
+def sweep_components(map: ArrayLike, thresholds: ArrayLike | None = None) -> ComponentSweep:  # noqa: A002
+    """Every component at every threshold, from one pass over the map: arguments and errors as of `sweep_boxes`.
+
+    The list is as long as components change over the thresholds, at most twice the number of pixels.
+    """
+    levels, values = _levels(thresholds), check_map(map)
+    peak = float(values.max())
+    rows = np.zeros((0, 8), dtype=np.int32)
+    if peak > 0:
+        rows = _kernels.trace(_pixel_kernels.rank(values, levels * peak, peak), len(levels), EIGHT)
+    return ComponentSweep(
+        levels, _boxes(rows), _column(rows, _kernels.SIZE), _column(rows, _kernels.UNTIL), _column(rows, _kernels.SINCE)
+    )
 
 
 def components(map: ArrayLike, threshold: float, min_area: int = 1) -> Components:  # noqa: A002
@@ -114,11 +138,29 @@ def components(map: ArrayLike, threshold: float, min_area: int = 1) -> Component
     """
     values = check_map(map)
     cut = float(check_thresholds([threshold])[0] * values.max())
-    parent, kept, foreground, _ = _kernels.cut_at(values, cut)
-    boxes, areas, peaks, sums = _kernels.label(values, parent, kept, foreground)
+    rows, peaks, sums = _kernels.label(_above(values, cut), values)
+    areas = _column(rows, _kernels.SIZE)
     order = np.argsort(-areas, kind="stable")  # stable: the kernel lists components by their first pixel
     order = order[areas[order] >= min_area]
-    return Components(boxes[order], areas[order], peaks[order], sums[order] / areas[order])
+    return Components(_boxes(rows)[order], areas[order], peaks[order], sums[order] / areas[order])
+
+
+def _above(values: NDArray[np.float64], cut: float) -> NDArray[np.int16]:
+    """Ranks for one cut: 1 above it, else 0."""
+    ranks = np.zeros((values.shape[0] + 2, values.shape[1] + 2), dtype=np.int16)
+    ranks[1:-1, 1:-1] = values > cut
+    return ranks
+
+
+def _boxes(rows: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Half-open boxes of a kernel's components, whose rows and columns count from 1."""
+    boxes = rows[:, [_kernels.LEFT, _kernels.TOP, _kernels.RIGHT, _kernels.BOTTOM]].astype(np.float64)
+    boxes[:, :2] -= 1
+    return boxes
+
+
+def _column(rows: NDArray[np.int32], column: int) -> NDArray[np.int64]:
+    return rows[:, column].astype(np.int64)
 
 
 def _levels(thresholds: ArrayLike | None) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boxless.ops import _kernels
+from boxless.ops import _pixel_kernels
 from boxless.ops._checks import check_map, check_maps
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _otsu(values: NDArray[np.float64]) -> float:
     if lowest == highest:
         return 0.0
     # Not numpy.histogram: it refuses a range that holds fewer than 256 floats, and is slower.
-    counts = _kernels.histogram(values, lowest, highest, BINS)
+    counts = _pixel_kernels.histogram(values, lowest, highest, BINS)
     # With bin numbers in place of values all sums are whole numbers, so equally good cuts compare as equal.
     weight = counts.cumsum()[:-1]
     moment = (counts * np.arange(BINS)).cumsum()

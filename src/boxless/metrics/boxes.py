@@ -1,0 +1,127 @@
+"""How well the boxes of maps fit true boxes, at every threshold: the curve from which all box figures are computed.
+
+Two rules. The native one, for users: half-open boxes in original pixels, nothing quantised, components by their pixels.
+And ``compat="wsolevaluation"``, for figures that must equal published ones; `boxless.metrics._wsolevaluation` says what
+it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from boxless.errors import ConfigError, DataError
+from boxless.metrics import _wsolevaluation
+from boxless.metrics._checks import check_thresholds, check_truth
+from boxless.metrics._overlap import best_overlaps, highest_over
+from boxless.ops._checks import check_map, check_maps
+from boxless.ops.boxes import clip, scale
+from boxless.ops.components import default_thresholds, sweep_batch, sweep_components
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+Contours = Literal["largest", "all"]
+Compat = Literal["wsolevaluation"]
+Size = tuple[float, float]
+
+
+def iou_curves(
+    maps: ArrayLike,
+    boxes: Sequence[ArrayLike],
+    sizes: Sequence[Size],
+    thresholds: ArrayLike | None = None,
+    *,
+    contours: Contours = "largest",
+    compat: Compat | None = None,
+) -> Floats:
+    """The best IoU that each map reaches at each threshold.
+
+    Args:
+        maps: (b, h, w), in [0, 1].
+        boxes: For each image its true boxes, (n_i, 4) xyxy in original pixels. What of a box lies outside its image
+            is cut off (save with ``compat``, which keeps it).
+        sizes: (width, height) of each original image, in pixels.
+        thresholds: Strictly ascending fractions of a map's own maximum, in [0, 1); by default 0, 0.001, ..., 0.999.
+        contours: Which boxes are candidates: that of the ``largest`` component, or those of ``all``.
+        compat: ``wsolevaluation`` for its rule to the last digit. Its true boxes are truncated to the map's grid, which
+            is 224 x 224 there; a map without foreground has the box 0, 0, 0, 0, one pixel in the corner; and the
+            outlines of holes are among ``all``.
+
+    Returns:
+        (b, t) in [0, 1]; rows of nan for images without a true box.
+
+    Raises:
+        DataError: Maps, boxes, sizes or thresholds that are not as said above, or a box wholly outside its image.
+        ConfigError: An unknown rule.
+    """
+    check_rules(contours, compat)
+    batch = check_maps(maps)
+    levels = default_thresholds() if thresholds is None else check_thresholds(thresholds)
+    trues = check_images(boxes, sizes, len(batch), compat)
+    found = np.full((len(batch), len(levels)), np.nan)
+    for i, (each, truth, size) in enumerate(zip(batch, trues, sizes, strict=True)):
+        values = check_map(each, f"maps[{i}]")
+        if not len(truth):
+            continue
+        grid = (values.shape[1], values.shape[0])
+        if compat:
+            on_grid = _wsolevaluation.on_grid(truth, size, grid)
+            found[i] = _wsolevaluation.curve(values, on_grid, levels, every=contours == "all")
+        elif contours == "all":
+            swept = sweep_components(values, levels)
+            overlaps = best_overlaps(scale(swept.boxes, grid, size), truth, 0.0)
+            found[i] = highest_over(overlaps, swept.lowest, swept.highest, len(levels))
+        else:
+            swept_boxes, _ = sweep_batch(values[None], levels)
+            found[i] = best_overlaps(scale(swept_boxes[0], grid, size), truth, 0.0)
+    return found
+
+
+def check_rules(contours: str, compat: str | None) -> None:
+    """Refuse rules that there are not."""
+    if contours not in get_args(Contours):
+        raise ConfigError(f"contours: got {contours!r}; it is one of {', '.join(get_args(Contours))}.")
+    if compat is not None and compat not in get_args(Compat):
+        raise ConfigError(f"compat: got {compat!r}; it is None or one of {', '.join(get_args(Compat))}.")
+
+
+def check_images(
+    boxes: Sequence[ArrayLike], sizes: Sequence[Size], count: int, compat: str | None = None
+) -> list[Floats]:
+    """True boxes as float64, one array for each of ``count`` maps; cut off at their images' borders if not ``compat``.
+
+    Raises:
+        DataError: As `iou_curves`.
+    """
+    if not len(boxes) == len(sizes) == count:
+        raise DataError(f"boxes, sizes: got {len(boxes)} and {len(sizes)} for {count} maps; give one for each map.")
+    for i, size in enumerate(sizes):
+        if len(size) != 2 or not all(np.isfinite(side) and side > 0 for side in size):
+            raise DataError(f"sizes[{i}]: got {tuple(size)}; it is the positive (width, height) of the original image.")
+    if compat:
+        return check_truth(boxes, last_pixel_counts=True)
+    return [
+        clip_to(truth, size, f"boxes[{i}]")
+        for i, (truth, size) in enumerate(zip(check_truth(boxes), sizes, strict=True))
+    ]
+
+
+def clip_to(truth: Floats, size: Size, where: str) -> Floats:
+    """True boxes, cut off at the border of their image of ``size`` (width, height).
+
+    Raises:
+        DataError: A box lies wholly outside; the message begins with ``where``.
+    """
+    clipped = clip(truth, size)
+    gone = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
+    if gone.any():
+        raise DataError(
+            f"{where}: got the box {truth[gone.argmax()].tolist()}, which lies wholly outside an image of "
+            f"{size[0]:g} x {size[1]:g} pixels; boxes are in pixels of the original, upright image."
+        )
+    return clipped
