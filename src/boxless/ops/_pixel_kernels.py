@@ -1,4 +1,4 @@
-"""Pixel loops that call no other: ranks and histograms of a map, and filling its holes. Compiled as in `_kernels`."""
+"""Loops over the pixels of one map: its ranks, its histogram, and its holes filled. Compiled as those of `_kernels` are."""
 
 from __future__ import annotations
 
@@ -56,23 +56,62 @@ def fill(ranks: Ranks) -> None:
     """Fill the holes of the foreground at every level at once, in place: the frame, of rank 0, is what lies outside.
 
     A pixel gets the lowest level at which the background around it reaches the frame by steps to its four neighbours:
-    morphological reconstruction by erosion, in two passes and a queue for what they leave (Vincent, "Morphological
-    grayscale reconstruction in image analysis", IEEE Trans. Image Processing 1993, section IV-D).
+    morphological reconstruction by erosion, in passes down and up while they are worth it, then by a queue for the
+    windings that they leave (Vincent, "Morphological grayscale reconstruction in image analysis", IEEE Trans. Image
+    Processing 1993, section IV-D).
     """
-    height, width = ranks.shape
     filled = np.full(ranks.shape, 32767, dtype=np.int16)
     filled[0], filled[-1], filled[:, 0], filled[:, -1] = 0, 0, 0, 0
+    unsettled = ranks.size
+    while unsettled > ranks.size // 50:
+        _scan(ranks, filled)
+        unsettled = _unsettled(ranks, filled)
+    if unsettled > 0:
+        _flood(ranks, filled)
+    ranks[:] = filled
+
+
+@compiled
+def _scan(ranks: Ranks, filled: Ranks) -> None:
+    """One pass down, to the right, and one up, to the left."""
+    height, width = ranks.shape
     for row in range(1, height - 1):
+        beside = filled[row, 0]
         for column in range(1, width - 1):
-            around = min(filled[row - 1, column], filled[row, column - 1])
-            filled[row, column] = max(ranks[row, column], around)
-    queue = [0 for _ in range(0)]
+            lowest = min(min(filled[row, column], filled[row - 1, column]), beside)
+            beside = max(ranks[row, column], lowest)
+            filled[row, column] = beside
     for row in range(height - 2, 0, -1):
+        beside = filled[row, width - 1]
         for column in range(width - 2, 0, -1):
-            below, right = filled[row + 1, column], filled[row, column + 1]
-            own = max(ranks[row, column], min(filled[row, column], below, right))
-            filled[row, column] = own
-            if (below > own and below > ranks[row + 1, column]) or (right > own and right > ranks[row, column + 1]):
+            lowest = min(min(filled[row, column], filled[row + 1, column]), beside)
+            beside = max(ranks[row, column], lowest)
+            filled[row, column] = beside
+
+
+@compiled
+def _unsettled(ranks: Ranks, filled: Ranks) -> int:
+    """How many pixels are higher than one of their neighbours asks for; written so that it compiles to vectors."""
+    count = 0
+    for row in range(1, ranks.shape[0] - 1):
+        for column in range(1, ranks.shape[1] - 1):
+            vertical = min(filled[row - 1, column], filled[row + 1, column])
+            horizontal = min(filled[row, column - 1], filled[row, column + 1])
+            count += filled[row, column] > max(ranks[row, column], min(vertical, horizontal))
+    return count
+
+
+@compiled
+def _flood(ranks: Ranks, filled: Ranks) -> None:
+    """Lower what is unsettled, and around it, until nothing is."""
+    queue = [0 for _ in range(0)]
+    for row in range(1, ranks.shape[0] - 1):
+        for column in range(1, ranks.shape[1] - 1):
+            vertical = min(filled[row - 1, column], filled[row + 1, column])
+            horizontal = min(filled[row, column - 1], filled[row, column + 1])
+            lower = max(ranks[row, column], min(vertical, horizontal))
+            if lower < filled[row, column]:
+                filled[row, column] = lower
                 queue.append(row << 16 | column)
     head = 0
     while head < len(queue):
@@ -84,4 +123,3 @@ def fill(ranks: Ranks) -> None:
             if filled[one, other] > own and filled[one, other] > ranks[one, other]:
                 filled[one, other] = max(own, ranks[one, other])
                 queue.append(one << 16 | other)
-    ranks[:] = filled
