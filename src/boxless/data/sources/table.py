@@ -80,7 +80,7 @@ def _image(row: Row, root: Path) -> _Image:
     written = row.values["path"]
     if not written:
         raise DataError(f"{row.where}: the path is empty; give it or remove the line.")
-    return _Image(*located(root, written), _split(row))
+    return _Image(*located(root, written), row_split(row))
 
 
 def _labels(row: Row) -> list[str]:
@@ -93,7 +93,8 @@ def _labels(row: Row) -> list[str]:
     return labels
 
 
-def _split(row: Row) -> str | None:
+def row_split(row: Row) -> str | None:
+    """The split of a line; None if the table has no such column."""
     if "split" not in row.values:
         return None
     split = split_of(row.values["split"])

@@ -66,7 +66,7 @@ class WsolSource:
         boxes: dict[str, list[Numbers]] = defaultdict(list)
         for folder, _ in metadata_folders(source):
             sizes = image_sizes(folder)
-            for where, name, corners in box_lines(folder):
+            for where, name, corners in box_lines(folder / LOCALIZATION):
                 boxes[name].append(checked_box(corners, where, size=sizes.get(name), last_pixel_counts=True))
         return (dict(boxes), f"{source} ({LOCALIZATION})") if boxes else None
 
@@ -112,9 +112,9 @@ def _labels(path: Path) -> dict[str, tuple[str, ...]]:
     return labels
 
 
-def box_lines(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
-    """Place, image and unchecked corners of each box in a split's folder; lines that name masks are passed over."""
-    for where, line in _optional_lines(folder / LOCALIZATION):
+def box_lines(path: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Place, image and unchecked corners of each box of ``localization.txt``; lines that name masks are passed over."""
+    for where, line in _optional_lines(path):
         if not _is_mask(line):
             name, *corners = _fields(where, line, 4, "path,x0,y0,x1,y1")
             yield where, name, corners
