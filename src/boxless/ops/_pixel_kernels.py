@@ -1,4 +1,4 @@
-"""Loops over the pixels of one map: its ranks, its histogram, and its holes filled. Compiled as those of `_kernels` are."""
+"""Loops over the pixels of one map: its ranks, its histogram, its holes filled. Compiled as in `_kernels`."""
 
 from __future__ import annotations
 
