@@ -150,7 +150,6 @@ class Tally:
         if self._shapes and self._shapes != other._shapes:
             raise DataError(f"merge: got a tally of the fields {other._shapes}; this one has {self._shapes}.")
         self._begin(other._shapes)
-        self._flush()
         other._flush()
         self.count += other.count
         self.digest = (self.digest + other.digest) % (1 << 128)

@@ -132,8 +132,9 @@ def test_parts_merge_in_any_order_to_the_whole(order):
     whole = tally(50, x=x, few=few)
     parts = [Tally(50) for _ in range(4)]  # the last stays empty
     for part, rows in enumerate([range(0, 40, 2), range(1, 20, 2), range(21, 40, 2)]):
+        values = {"few": few[list(rows)], "x": x[list(rows)]}
         # Fields in another order, as another process may give them.
-        parts[part].update([named(40)[i] for i in rows], {"few": few[list(rows)], "x": x[list(rows)]})
+        parts[part].update([named(40)[i] for i in rows], dict(sorted(values.items(), reverse=part == 1)))
     merged = parts[order[0]]
     for each in order[1:]:
         merged.merge(pickle.loads(pickle.dumps(parts[each])))
@@ -274,6 +275,14 @@ def test_p_value_is_near_that_of_the_paired_t_test(errors):
     assert (got.low <= 0 <= got.high) == (got.p_value > 0.05)
 
 
+def test_pairs_leave_out_replicates_in_which_either_figure_is_none():
+    weights = poisson_weights(named(2), 100)
+    got = paired(tally(100, x=[1.0, np.nan]), tally(100, x=[np.nan, 2.0]), mean)
+    kept = (weights > 0).all(axis=0).sum()
+    assert 0 < kept < (weights[0] > 0).sum()
+    assert got == Difference(1, 1, 1, 2 / (kept + 1))
+
+
 def test_pairs_are_compared_by_the_figure_at_the_best_of_each_run():
     a, b = [[1, 0], [1, 0], [0, 0]], [[0, 1], [0, 1], [0, 1]]
     assert paired(tally(x=a), tally(x=b), lambda means: means["x"].max(-1)).value == pytest.approx(1 / 3)
@@ -352,6 +361,11 @@ def test_tallies_of_other_images_are_not_paired(other, named):
 def test_statistics_that_do_not_work_on_the_last_axes_are_refused(statistic):
     with pytest.raises(DataError, match="statistic: gave shape"):
         tally(20, x=[[1.0, 2.0]]).estimate(statistic)
+
+
+def test_statistics_give_one_number_even_without_replicates():
+    with pytest.raises(DataError, match=r"statistic: gave shape \(2,\)"):
+        tally(0, x=[[1.0, 2.0]]).estimate(mean)
 
 
 def test_statistics_know_the_fields():

@@ -41,6 +41,10 @@ def test_each_kind_against_one_true_box(box, kind):
     assert kinds([box], [TRUE]) == [kind]
 
 
+def test_ends_swapped_do_not_make_an_area_below_0():
+    assert kinds([(8, 2, 2, 8)], [(2, 2, 8, 8)]) == ["other"]  # -36 and 36: the union would be nothing
+
+
 def test_of_a_wrong_class_nothing_else_is_said():
     assert kinds([TRUE, (0, 0, 4, 10), NOTHING], [TRUE], right=False) == ["class"] * 3
 
