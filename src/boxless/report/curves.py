@@ -26,7 +26,7 @@ Mark = tuple[float | Sequence[float] | None, Sequence[float]]
 WIDTH, HEIGHT = 1200, 800  # pixels, unless panels need a second row
 _DPI = 150
 _PANELS_IN_A_ROW = 3
-# Okabe and Ito's palette, told apart by the colour-blind too, and in this order by lightness.
+# Okabe and Ito's palette (Color Universal Design, 2008), told apart by the colour-blind too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("-", "--", "-.")  # when the colours are used up
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -109,9 +109,11 @@ def _check(curve: Curve) -> None:
     _check_figures(f"{curve.name}: accuracy", accuracy)
     for source, (threshold, figures) in curve.marks.items():
         where = f"{curve.name}: mark {source!r}"
-        if np.shape(figures) != (len(levels),) or np.shape(threshold or 0.0) not in ((), (len(levels),)):
+        places = np.asarray(0.0 if threshold is None else threshold, dtype=np.float64)
+        fits = np.shape(figures) == (len(levels),) and places.shape in ((), (len(levels),))
+        if not fits or not ((places >= 0) & (places <= 1)).all():
             raise DataError(
-                f"{where}: got {threshold} and {figures}; expected a threshold (or one for each level, or None) and "
+                f"{where}: got {threshold} and {figures}; expected a threshold in [0, 1] (or one for each level, or None) and "
                 f"the accuracy at each of the {len(levels)} levels."
             )
         _check_figures(where, np.asarray(figures, dtype=np.float64))

@@ -20,7 +20,7 @@ THRESHOLDS = np.arange(0, 1, 0.01)
 FALLING = 100 * np.array([[1], [0.5], [0.25]]) * (1 - THRESHOLDS)
 BLUE, VERMILION, GREEN, PURPLE = (0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167)
 MARKS = {
-    "oracle-test": ((0.0, 0.1, 0.2), (100.0, 45.0, 20.0)),
+    "oracle-test": (np.array([0.0, 0.1, 0.2]), np.array([100.0, 45.0, 20.0])),
     "validation": (0.4, (60.0, 30.0, 15.0)),
     "otsu": (None, (70.0, 35.0, 17.5)),
 }
