@@ -113,8 +113,8 @@ def _check(curve: Curve) -> None:
         fits = np.shape(figures) == (len(levels),) and places.shape in ((), (len(levels),))
         if not fits or not ((places >= 0) & (places <= 1)).all():
             raise DataError(
-                f"{where}: got {threshold} and {figures}; expected a threshold in [0, 1] (or one for each level, or None) and "
-                f"the accuracy at each of the {len(levels)} levels."
+                f"{where}: got {threshold} and {figures}; expected a threshold in [0, 1], one for each level, "
+                f"or None, and the accuracy at each of the {len(levels)} levels."
             )
         _check_figures(where, np.asarray(figures, dtype=np.float64))
 
