@@ -2,44 +2,156 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from boxless.cli.options import BatchSize, Device, Format, Images, Json
+from boxless.errors import ConfigError
+
+if TYPE_CHECKING:
+    from boxless.listener import Listener
+    from boxless.protocol.report import Report
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder that 'boxless train' wrote.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Labelled images that have boxes, or 'sample'.")],
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN...] [DATA]", help="Run folders, then labelled images that have boxes, or 'sample'."
+        ),
+    ] = None,
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="train, val or test.")] = "test",
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            metavar="LIST",
+            help="Where thresholds come from: run, otsu, fixed=0.35, validation, validation-pseudo, oracle-test, all.",
+        ),
+    ] = None,
+    pseudo_boxes: Annotated[
+        str | None, typer.Option("--pseudo-boxes", metavar="FILE", help="Boxes of val for validation-pseudo.")
+    ] = None,
+    maps: Annotated[
+        str | None, typer.Option("--maps", metavar="DIR", help="Score these .npy maps of any program, not a run.")
+    ] = None,
+    boxes: Annotated[
+        str | None, typer.Option("--boxes", metavar="FILE", help="True boxes for --maps: CSV, COCO or wsol metadata.")
+    ] = None,
+    contours: Annotated[
+        str, typer.Option("--contours", metavar="NAME", help="The box of the largest component, or all.")
+    ] = "largest",
+    compat: Annotated[
+        str | None, typer.Option("--compat", metavar="NAME", help="wsolevaluation: its figures, for --maps.")
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", metavar="N", min=0, help="Replicates behind the intervals; 0: none.")
+    ] = 1000,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Also write evaluation.json and curves.png there.")
+    ] = None,
     format: Format = None,  # noqa: A002
     images: Images = None,
     batch_size: BatchSize = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    r"""Measure a run: how often the class and the box are right.
+    r"""Measure runs: how often the class and the box are right, and how sure that is.
 
     \b
       boxless evaluate runs/photos photos
-      boxless evaluate runs/photos photos --split val --json
+      boxless evaluate runs/a runs/b photos --protocol validation,oracle-test
+      boxless evaluate --maps maps --boxes boxes.csv --images photos
     """
     from boxless.cli.output import Output
 
+    shared = {"split": split, "protocol": protocol, "contours": contours, "replicates": bootstrap, "images": images}
     with Output(as_json=as_json) as output:
-        from boxless.protocol.evaluate import evaluate as measure
-
-        report = measure(
-            run,
-            data,
-            split=split,
-            format=format or "auto",
-            images=images,
-            device=device,
-            batch_size=batch_size,
-            listener=output.listener,
-        )
+        if maps is not None or boxes is not None:
+            refuse_with_maps(what, pseudo_boxes, format)
+            reports = [_of_maps(maps, boxes, compat, shared, output.listener)]
+        else:
+            if compat is not None:
+                raise ConfigError("--compat: it is for --maps, whose grid of 224 x 224 the figures are defined on.")
+            runs, data = runs_and_data(what or [])
+            own = {"format": format or "auto", "pseudo_boxes": pseudo_boxes, "device": device, "batch_size": batch_size}
+            reports = [_of_run(run, data, shared | own, output.listener) for run in runs]
         output.listener.end()
-        output.table(report.rows())
-        output.finish(report.to_dict(), report.refused)
+        _show(reports, out, output)
+
+
+def refuse_with_maps(what: Sequence[str] | None, pseudo_boxes: str | None, format: str | None) -> None:  # noqa: A002
+    """Refuse what maps alone cannot be given."""
+    given = {"RUN or DATA": what, "--pseudo-boxes": pseudo_boxes, "--format": format}
+    if wrong := [name for name, value in given.items() if value]:
+        raise ConfigError(f"--maps scores .npy files against --boxes alone; leave out {', '.join(wrong)}.")
+
+
+def runs_and_data(what: Sequence[str]) -> tuple[list[str], str | None]:
+    """Which arguments are runs; the last is the data, unless it is a run too.
+
+    Raises:
+        ConfigError: There is no run among them.
+    """
+    from boxless.runs import CARD
+
+    last_is_run = bool(what) and (Path(what[-1]).expanduser() / CARD).is_file()
+    runs, data = (list(what), None) if last_is_run else (list(what[:-1]), what[-1] if what else None)
+    if not runs:
+        got = f"{data} is not one (it has no {CARD})" if data else "got none"
+        raise ConfigError(f"evaluate: name a run folder that 'boxless train' wrote, then the data; {got}.")
+    return runs, data
+
+
+def _of_maps(maps: str | None, boxes: str | None, compat: Any, shared: dict[str, Any], listener: Listener) -> Report:
+    from boxless.protocol.external import evaluate_maps
+
+    if maps is None or boxes is None:
+        raise ConfigError("--maps and --boxes belong together: a folder of .npy maps, and the true boxes.")
+    return evaluate_maps(maps, boxes, compat=compat, listener=listener, **shared)
+
+
+def _of_run(run: str, data: str | None, settings: dict[str, Any], listener: Listener) -> Report:
+    from boxless.protocol.evaluate import evaluate as measure
+
+    if settings["protocol"] is None:
+        settings = {key: value for key, value in settings.items() if key != "protocol"}
+    return measure(run, data, listener=listener, **settings)
+
+
+def _show(reports: Sequence[Report], out: str | None, output: Any) -> None:
+    from boxless.protocol.report import compare
+
+    comparisons = [compare(reports[0], other) for other in reports[1:]]
+    for report in reports:
+        output.table(report.rows(), report.header())
+        output.say()
+    for comparison in comparisons:
+        output.table(comparison.rows(), comparison.header())
+        output.say()
+    if len(reports) == 1:
+        document = reports[0].to_dict()
+    else:
+        document = {
+            "runs": [each.to_dict() for each in reports],
+            "differences": [each.to_dict() for each in comparisons],
+        }
+    if out is not None:
+        _write(Path(out).expanduser(), reports, document, output)
+    refused = {name: reason for report in reports for name, reason in report.refused}
+    output.finish(document, tuple(refused.items()))
+
+
+def _write(folder: Path, reports: Sequence[Report], document: dict[str, Any], output: Any) -> None:
+    from boxless.files import write_json
+    from boxless.report.curves import draw_curves
+
+    write_json(folder / "evaluation.json", document)
+    written = [folder / "evaluation.json"]
+    drawable = [report.curve() for report in reports if report.images > report.without_box]
+    if drawable:
+        written.append(draw_curves(folder / "curves.png", drawable))
+    output.say("written: " + ", ".join(map(str, written)))

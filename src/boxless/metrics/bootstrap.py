@@ -214,7 +214,9 @@ class Tally:
             self._pending.clear()
 
 
-def paired(a: Tally, b: Tally, statistic: Statistic, level: float = 0.95) -> Difference:
+def paired(
+    a: Tally, b: Tally, statistic: Statistic, statistic_b: Statistic | None = None, level: float = 0.95
+) -> Difference:
     """How much a figure of ``b`` is above that of ``a`` on the same images, replicate by replicate.
 
     The p-value is two-sided: twice the smaller of the shares of replicates in which the difference is at most, and at
@@ -228,6 +230,7 @@ def paired(a: Tally, b: Tally, statistic: Statistic, level: float = 0.95) -> Dif
         a: The run that is compared with.
         b: The other run.
         statistic: As for `Tally.estimate`.
+        statistic_b: Another one for ``b``, where the same figure is made otherwise, as at a threshold of its own.
         level: The share of replicates inside of the interval, in (0, 1).
 
     Raises:
@@ -239,7 +242,7 @@ def paired(a: Tally, b: Tally, statistic: Statistic, level: float = 0.95) -> Dif
             f"paired: got tallies of {a.count} and {b.count} images that are not the same, by their names; "
             "compare runs on just the same images."
         )
-    (first, drawn_first), (second, drawn_second) = a.replicate(statistic), b.replicate(statistic)
+    (first, drawn_first), (second, drawn_second) = a.replicate(statistic), b.replicate(statistic_b or statistic)
     both = np.isfinite(drawn_first) & np.isfinite(drawn_second)
     one, other = drawn_first[both], drawn_second[both]
     differences = other - one

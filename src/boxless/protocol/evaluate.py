@@ -2,85 +2,48 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from boxless.data.box_files import read_box_file
 from boxless.data.catalog import Catalog, read_catalog
-from boxless.data.images import read_image
 from boxless.data.truth import Truth, read_truth
 from boxless.errors import ConfigError, DataError, MissingTruthError
 from boxless.listener import Listener
-from boxless.metrics.baselines import centred_boxes, whole_image_boxes
-from boxless.metrics.localization import LocalizationAccumulator, LocalizationScores, box_accuracy
-from boxless.ops.components import default_thresholds, largest_boxes, sweep_batch
-from boxless.ops.maps import resize
-from boxless.ops.otsu import otsu_thresholds
+from boxless.metrics.boxes import Contours, clip_to, iou_curves
+from boxless.ops.components import default_thresholds
 from boxless.predict.localizer import Localizer
-from boxless.runs import Run
-from boxless.stream import batched, default_workers, ordered_map
-from boxless.types import Item
+from boxless.protocol.passes import Mapped, Pass
+from boxless.protocol.report import Report, make_report
+from boxless.protocol.scoring import LEVELS, Scoring
+from boxless.protocol.threshold import ORACLE, PSEUDO, VALIDATION, Threshold, found, parse_sources
 
-IOU = 0.5
-CENTRED_SIDE = 0.7
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
+    from boxless.runs import Run
+    from boxless.types import Item
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Report:
-    """The figures of a run on one split, each with what it rests on."""
-
-    scores: LocalizationScores
-    baselines: Mapping[str, float]  # box accuracy, per cent, of boxes that look at no pixel
-    split: str
-    threshold: str  # the run's own rule
-    truth_source: str
-    refused: tuple[tuple[str, str], ...]  # (name, reason) of images that could not be read
-
-    def rows(self) -> list[tuple[str, str, str]]:
-        """Name, value and note of each figure, for a table."""
-        s, at = self.scores, f"IoU {IOU}"
-        oracle = f"ORACLE: best threshold {_number(s.oracle_threshold, 3)}, found with these very boxes"
-        own = f"at the run's own threshold ({self.threshold})"
-        rows = [
-            (f"MaxBoxAcc, {at}", _percent(s.max_box_accuracy), oracle),
-            (f"box accuracy, {at}", _percent(s.box_accuracy), f"true class given, {own}"),
-            ("top-1 localization", _percent(s.top1_localization), f"class and box right, {own}"),
-            ("top-5 localization", _percent(s.top5_localization), "class among the first five and box right"),
-            ("mean IoU", _number(s.mean_iou, 3), f"true class given, {own}"),
-            ("class accuracy", _percent(s.top1_class), f"top-5: {_percent(s.top5_class)}"),
-        ]
-        rows += [
-            (f"baseline: {name}", _percent(value), f"box accuracy, {at}") for name, value in self.baselines.items()
-        ]
-        without = f", {s.without_box} of them without a true box" if s.without_box else ""
-        return [*rows, ("images", str(s.count), f"split {self.split}{without}")]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values, for JSON; a figure that no image gave is null."""
-        scores = {key: _plain(value) for key, value in asdict(self.scores).items()}
-        return {
-            "split": self.split,
-            "box_rule": "largest 8-connected component of the map of the true class",
-            "threshold": {"rule": self.threshold, "oracle_source": "oracle-test"},
-            "truth": self.truth_source,
-            "scores": scores,
-            "baselines": {key: _plain(value) for key, value in self.baselines.items()},
-            "refused": dict(self.refused),
-        }
+DEFAULT_PROTOCOL = ("run", ORACLE)
+BOX_RULES = {
+    "largest": "largest 8-connected component of the map of the true class",
+    "all": "the best of all 8-connected components of the map of the true class",
+}
 
 
 def evaluate(
     run: str | Path | Localizer,
-    source: str | Path,
+    source: str | Path | None = None,
     *,
     split: str = "test",
+    protocol: str | Sequence[str] = DEFAULT_PROTOCOL,
+    pseudo_boxes: str | Path | None = None,
+    contours: Contours = "largest",
+    replicates: int = 1000,
     format: str = "auto",  # noqa: A002
     images: str | Path | None = None,
     device: str = "auto",
@@ -94,8 +57,14 @@ def evaluate(
 
     Args:
         run: A run folder, or a localizer.
-        source: Labelled data of any known format; its boxes, where it has some, are what is measured against.
+        source: Labelled data of any known format; its boxes and masks, where it has some, are what is measured against.
+            By default the data that the run was trained on.
         split: ``train``, ``val`` or ``test``.
+        protocol: Where thresholds come from: names of `boxless.protocol.threshold.SOURCES`, or ``all``. ``validation``
+            takes the best one on the split ``val`` of the same data.
+        pseudo_boxes: A file of boxes of the split ``val``, for ``validation-pseudo``.
+        contours: The candidates: the box of the ``largest`` component, or those of ``all``.
+        replicates: Of the bootstrap that intervals come from; 0 leaves them out.
         format: The format of ``source``.
         images: Where the pictures are, for formats that list them.
         device: Where to compute, if ``run`` is a folder.
@@ -103,121 +72,162 @@ def evaluate(
         listener: Hears of the progress.
 
     Raises:
-        ConfigError: The data have no such split.
+        ConfigError: The data have no such split, or a threshold source lacks what it needs.
+        UnknownNameError: There is no such threshold source.
         DataError: A class that the run does not know, or data that cannot be read.
 
-    Data without boxes are no error: the figures about boxes are then nan.
+    Data without boxes are no error: figures about boxes are then left out, or nan.
     """
     listener = listener or Listener()
     localizer = run if isinstance(run, Localizer) else Localizer.load(run, device=device)
     loaded: Run = localizer.run
+    rules = parse_sources(protocol, loaded.threshold, pseudo=pseudo_boxes is not None)
+    if any(rule.source == PSEUDO for rule in rules) and pseudo_boxes is None:
+        raise ConfigError(f"protocol: {PSEUDO} needs a file of pseudo-boxes; give it with --pseudo-boxes FILE.")
+    if source is None:
+        source, format, images = _own_data(loaded, format, images)  # noqa: A001
     catalog = read_catalog(source, format=format, images=images, listener=listener)
-    items = _items(catalog, split, loaded.classes)
-    try:
-        truth = read_truth(catalog, split)
-    except MissingTruthError as error:
-        listener.note(f"{error} Until then only classes are measured.")
-        truth = Truth({}, "none")
-    work = _Evaluation(loaded, truth, batch_size or localizer.default_batch_size())
-    listener.begin(f"evaluating {split}", len(items))
-    for done in work.run(items):
-        listener.advance(done)
-    listener.end()
-    threshold = loaded.threshold if isinstance(loaded.threshold, str) else f"{loaded.threshold:g}"
-    return Report(work.scores.compute(), work.baselines(), split, threshold, truth.source, tuple(work.refused))
+    work = _Evaluation(loaded, catalog, batch_size or localizer.default_batch_size(), listener)
+    items = work.items(split)
+    truth = _truth(catalog, split, listener)
+    found_rules = [work.find(rule, contours, pseudo_boxes) for rule in rules]
+    scoring = Scoring(rules, contours=contours, replicates=replicates)
+    without, refused = work.score(items, split, truth, scoring)
+    return make_report(
+        str(getattr(loaded, "folder", "") or "run"),
+        scoring,
+        [with_oracle(rule, scoring, split) for rule in found_rules],
+        split=f"split {split}",
+        truth_source=truth.source,
+        box_rule=BOX_RULES[contours],
+        without_box=without,
+        refused=refused,
+    )
+
+
+def with_oracle(rule: Threshold, scoring: Scoring, split: str) -> Threshold:
+    """The rule, with its thresholds if it is the oracle."""
+    if rule.source != ORACLE:
+        return rule
+    return replace(rule, levels=LEVELS, values=scoring.best(), found_on=f"the very boxes of {split}")
 
 
 class _Evaluation:
-    """Batches of images against their true boxes; keeps no map and no image."""
+    """A run at work on the splits of one data set."""
 
-    def __init__(self, run: Run, truth: Truth, batch_size: int) -> None:
-        self.run_record, self.truth, self.batch_size = run, truth, batch_size
-        self.thresholds = default_thresholds()
-        self.scores = LocalizationAccumulator(self.thresholds, IOU)
-        self.refused: list[tuple[str, str]] = []
-        self._sizes: list[tuple[int, int]] = []
-        self._boxes: list[NDArray[np.float64]] = []
+    def __init__(self, run: Run, catalog: Catalog, batch_size: int, listener: Listener) -> None:
+        self.run, self.catalog, self.batch_size, self.listener = run, catalog, batch_size, listener
 
-    def run(self, items: Sequence[Item]) -> Iterator[int]:
-        """Evaluate the items, yielding how many were done with since the last time."""
-        decoded = ordered_map(self._decode, items, workers=default_workers(), ahead=2 * self.batch_size)
-        for batch in batched(decoded, self.batch_size):
-            good = [each for each in batch if each[1] is not None]
-            if good:
-                self._add(
-                    [item for item, _, _ in good], [t for _, t, _ in good if t is not None], [s for *_, s in good]
-                )
-            yield len(batch)
-
-    def baselines(self) -> dict[str, float]:
-        """Box accuracy of boxes that look at no pixel, on the same images."""
-        sizes = np.array(self._sizes, dtype=np.float64).reshape(-1, 2)
-        return {
-            f"centred box, side {CENTRED_SIDE}": box_accuracy(centred_boxes(sizes, CENTRED_SIDE), self._boxes, IOU),
-            "whole image": box_accuracy(whole_image_boxes(sizes), self._boxes, IOU),
-        }
-
-    def _decode(self, item: Item) -> tuple[Item, Tensor | None, tuple[int, int]]:
-        preprocess = self.run_record.preprocess
-        try:
-            image, size = read_image(item.path, shrink_to=preprocess.size)
-        except DataError as error:
-            self.refused.append((item.name, str(error)))
-            return item, None, (0, 0)
-        return item, preprocess(image), size
-
-    @torch.no_grad()  # not inference_mode: methods may take gradients inside
-    def _add(self, items: Sequence[Item], tensors: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> None:
-        run = self.run_record
-        images = torch.stack(list(tensors)).to(run.device, memory_format=torch.channels_last)
-        labels = [list(item.labels) for item in items]
-        first = torch.tensor([each[0] for each in labels], device=run.device)[:, None]
-        said = run.method.localize(images, first)
-        logits = said.logits.double().cpu().numpy()
-        if any(len(each) > 1 for each in labels):
-            best = [each[int(logits[i, each].argmax())] for i, each in enumerate(labels)]
-            said = run.method.localize(images, torch.tensor(best, device=run.device)[:, None])
-        side = run.preprocess.size
-        maps = resize(said.maps.float(), (side, side))[:, 0].clamp(0, 1).cpu().numpy()
-        swept, _ = sweep_batch(maps, self.thresholds)
-        own, _ = largest_boxes(maps, self._own_thresholds(maps))
-        scale = np.array([[w, h, w, h] for w, h in sizes], dtype=np.float64) / side
-        boxes = [self.truth.boxes.get(item.name, np.zeros((0, 4))) for item in items]
-        self.scores.update(swept * scale[:, None], own * scale, logits, labels, boxes)
-        self._sizes += sizes
-        self._boxes += boxes
-
-    def _own_thresholds(self, maps: NDArray[np.float32]) -> NDArray[np.float64]:
-        threshold = self.run_record.threshold
-        return otsu_thresholds(maps) if isinstance(threshold, str) else np.full(len(maps), threshold)
-
-
-def _items(catalog: Catalog, split: str, classes: Sequence[str]) -> tuple[Item, ...]:
-    """The split's items, their labels as the run counts its classes."""
-    if not catalog.splits.get(split):
-        known = ", ".join(name for name, items in catalog.splits.items() if items)
-        raise ConfigError(f"split {split!r}: {catalog.root} has no images in it; it has {known}.")
-    unknown = sorted(set(catalog.classes) - set(classes))
-    if unknown:
-        raise DataError(
-            f"{catalog.root}: the run does not know the class {', '.join(map(repr, unknown))}; it knows "
-            f"{', '.join(classes)}. Leave those images out, or train with them."
+    def items(self, split: str) -> tuple[Item, ...]:
+        """The split's items, their labels as the run counts its classes."""
+        catalog, classes = self.catalog, self.run.classes
+        if not catalog.splits.get(split):
+            known = ", ".join(name for name, items in catalog.splits.items() if items)
+            raise ConfigError(f"split {split!r}: {catalog.root} has no images in it; it has {known}.")
+        unknown = sorted(set(catalog.classes) - set(classes))
+        if unknown:
+            raise DataError(
+                f"{catalog.root}: the run does not know the class {', '.join(map(repr, unknown))}; it knows "
+                f"{', '.join(classes)}. Leave those images out, or train with them."
+            )
+        place = [classes.index(name) for name in catalog.classes]
+        return tuple(
+            replace(item, labels=tuple(place[label] for label in item.labels)) for item in catalog.splits[split]
         )
-    place = [classes.index(name) for name in catalog.classes]
-    return tuple(replace(item, labels=tuple(place[label] for label in item.labels)) for item in catalog.splits[split])
+
+    def find(self, rule: Threshold, contours: Contours, pseudo_boxes: str | Path | None) -> Threshold:
+        """A threshold of the validation split, found there; any other as it is."""
+        if rule.source not in (VALIDATION, PSEUDO):
+            return rule
+        items = self.items("val")
+        if rule.source == VALIDATION:
+            truth = read_truth(self.catalog, "val")
+            source = f"true boxes of split val ({truth.source})"
+        else:
+            truth = _pseudo_truth(pseudo_boxes, self.catalog, items)
+            source = f"pseudo-boxes of split val ({truth.source})"
+        boxed = [item for item in items if item.name in truth.boxes]
+        right, count = self._right(boxed, truth, contours)
+        if not count:
+            raise DataError(
+                f"{rule.source}: no image of split val that could be read has a box; nothing to choose with."
+            )
+        return found(rule, 100.0 * right / count, default_thresholds(), LEVELS, f"{count:,} images with {source}")
+
+    def score(
+        self, items: Sequence[Item], split: str, truth: Truth, scoring: Scoring
+    ) -> tuple[int, list[tuple[str, str]]]:
+        """Sum up all figures of a split: how many images had no true box, and what was refused."""
+        work = Pass(self.run, self.batch_size)
+        without = 0
+        self.listener.begin(f"evaluating {split}", len(items))
+        for done, mapped in work.over(items):
+            if mapped is not None:
+                mapped, boxes = _with_boxes(mapped, truth, work.refused)
+                without += sum(not len(each) for each in boxes)
+                names = [item.name for item in mapped.items]
+                if names:
+                    scoring.update(names, mapped.maps, boxes, mapped.sizes, mapped.named)
+            self.listener.advance(done)
+        self.listener.end()
+        return without, work.refused
+
+    def _right(self, items: Sequence[Item], truth: Truth, contours: Contours) -> tuple[NDArray[np.float64], int]:
+        """How many images are right at each level and threshold, and of how many."""
+        work = Pass(self.run, self.batch_size, named=False)
+        right, count = np.zeros((len(LEVELS), len(default_thresholds()))), 0
+        self.listener.begin("finding the threshold on val", len(items))
+        for done, mapped in work.over(items):
+            if mapped is not None:
+                mapped, boxes = _with_boxes(mapped, truth, work.refused)
+                curves = iou_curves(mapped.maps, boxes, mapped.sizes, contours=contours)
+                right += np.stack([(curves >= level).sum(axis=0) for level in LEVELS])
+                count += len(curves)
+            self.listener.advance(done)
+        self.listener.end()
+        for name, reason in work.refused:
+            self.listener.note(f"{name}: left out of the validation split: {reason}")
+        return right, count
 
 
-def _percent(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.1f} %"
+def _with_boxes(
+    mapped: Mapped, truth: Truth, refused: list[tuple[str, str]]
+) -> tuple[Mapped, list[NDArray[np.float64]]]:
+    """A batch with the true boxes of its images; an image with a box wholly outside of it is refused."""
+    boxes, kept = [], []
+    for i, (item, size) in enumerate(zip(mapped.items, mapped.sizes, strict=True)):
+        try:
+            boxes.append(clip_to(truth.boxes.get(item.name, np.zeros((0, 4))), size, item.name))
+            kept.append(i)
+        except DataError as error:
+            refused.append((item.name, str(error)))
+    return (mapped if len(kept) == len(mapped.items) else mapped.only(kept)), boxes
 
 
-def _number(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+def _own_data(run: Run, format: str, images: Any) -> tuple[str, str, Any]:  # noqa: A002
+    """The data that a run was trained on."""
+    data = run.recipe.data
+    if not data.source:
+        raise ConfigError("data: the run does not say what it was trained on; name the data to evaluate it with.")
+    return str(data.source), (data.format if format == "auto" else format), images or data.images
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return [_plain(each) for each in value.tolist()]
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    return value
+def _truth(catalog: Catalog, split: str, listener: Listener) -> Truth:
+    try:
+        return read_truth(catalog, split)
+    except MissingTruthError as error:
+        listener.note(f"{error} Until then only classes are measured.")
+        return Truth({}, "none")
+
+
+def _pseudo_truth(path: str | Path | None, catalog: Catalog, items: Sequence[Item]) -> Truth:
+    """Pseudo-boxes of the validation split."""
+    given = read_box_file(path or "", images=catalog.root, split="val", pseudo=True)
+    names = {item.name for item in items}
+    boxes = {name: each for name, each in given.boxes.items() if name in names}
+    if not boxes:
+        raise DataError(
+            f"{given.source}: none of its {len(given.boxes)} images is in the split val of {catalog.root}; paths are "
+            f"relative to the data's folder, such as {items[0].name}."
+        )
+    return Truth(boxes, given.source)
