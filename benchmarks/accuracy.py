@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import boxless
+from boxless.metrics import Estimate
 from boxless.protocol.evaluate import evaluate
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
@@ -44,6 +45,11 @@ def main() -> None:
         RESULTS.write_text(json.dumps(found, indent=2) + "\n")
 
 
+def shown(estimate: Estimate, digits: int = 1) -> list[float]:
+    """The figure and its 95 % interval."""
+    return [round(value, digits) for value in (estimate.value, estimate.low, estimate.high)]
+
+
 def measure(settings: dict[str, object], epochs: int | None) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
@@ -56,15 +62,18 @@ def measure(settings: dict[str, object], epochs: int | None) -> dict[str, object
             device="cpu",
         ).folder
         seconds = time.perf_counter() - started
-        report = evaluate(run, "sample", device="cpu")
-    scores = report.scores
+        report = evaluate(run, "sample", device="cpu", protocol="otsu,validation,oracle-test")
+    oracle, otsu = report.column("oracle-test"), report.column("otsu").figures
+    validation = report.column("validation")
     return {
-        "max_box_accuracy_oracle": round(scores.max_box_accuracy, 1),
-        "oracle_threshold": round(scores.oracle_threshold, 3),
-        "box_accuracy_otsu": round(scores.box_accuracy, 1),
-        "top1_localization": round(scores.top1_localization, 1),
-        "class_accuracy": round(scores.top1_class, 1),
-        "mean_iou": round(scores.mean_iou, 3),
+        "box_accuracy_otsu": shown(otsu["box_accuracy"]),
+        "box_accuracy_validation": shown(validation.figures["box_accuracy"]),
+        "max_box_accuracy_oracle": shown(oracle.figures["box_accuracy"]),
+        "validation_threshold": validation.threshold.at(0.5),
+        "oracle_threshold": oracle.threshold.at(0.5),
+        "top1_localization_otsu": shown(otsu["top1_localization"]),
+        "class_accuracy": shown(report.figures["class_accuracy"]),
+        "mean_iou_otsu": shown(otsu["mean_iou"], 3),
         "train_seconds": round(seconds),
         "settings": settings,
     }

@@ -5,8 +5,9 @@ The public names below are imported when they are first used, so that ``import b
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from boxless.lazy import lazy
 
 if TYPE_CHECKING:
     from boxless.api import inspect as inspect
@@ -61,13 +62,4 @@ _HOMES = {
     "train": "api",
 }
 __all__ = sorted([*_HOMES, "__version__"])
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy(__name__, _HOMES, ("__version__",))

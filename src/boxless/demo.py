@@ -18,7 +18,9 @@ from boxless.predict.localizer import Localizer
 from boxless.predict.overlay import contact_sheet, tile
 from boxless.predict.writing import predict_to
 from boxless.protocol.evaluate import evaluate
+from boxless.protocol.report import Report
 from boxless.recipe import Recipe
+from boxless.report.curves import draw_curves
 from boxless.report.page import write_page
 from boxless.training.session import train
 from boxless.types import Prediction
@@ -33,11 +35,21 @@ MARK = ".boxless-demo"  # says that a folder is ours to write anew
 class DemoResult:
     """What the demo made."""
 
-    rows: list[tuple[str, str, str]]  # name, value, note
+    report: Report
+    images_per_second: float  # from JPEG files to six written formats
     contact_sheet: Path
     page: Path
     run: Path
     refused: tuple[tuple[str, str], ...]
+
+    def header(self) -> tuple[str, ...]:
+        """The titles of the columns of `rows`."""
+        return ("figure", *self.report.header()[1:])
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The report's rows, and how fast predictions were written."""
+        rest = ("",) * (len(self.report.columns) - 1)
+        return [*self.report.rows(), ("images/s, from JPEG to six formats", f"{self.images_per_second:.0f}", *rest)]
 
 
 def run_demo(
@@ -68,9 +80,18 @@ def run_demo(
     )
     report = evaluate(localizer, SAMPLE, split="test", listener=listener)
     sheet = _picture(localizer, catalog, folder / "contact-sheet.png")
-    rows = [*report.rows(), ("images/s", f"{outcome.images_per_second:.0f}", "from JPEG files to six written formats")]
-    page = write_page(folder / "index.html", "boxless demo", rows, sheet, localizer.run.card)
-    return DemoResult(rows, sheet, page, folder / "run", trained.refused + outcome.refused)
+    curves = draw_curves(folder / "curves.png", [report.curve()])
+    result = DemoResult(
+        report,
+        outcome.images_per_second,
+        sheet,
+        folder / "index.html",
+        folder / "run",
+        trained.refused + outcome.refused,
+    )
+    pictures = {"Test images with the predicted box and, dashed, the true one": sheet, "Box accuracy": curves}
+    write_page(result.page, "boxless demo", result.header(), result.rows(), pictures, localizer.run.card)
+    return result
 
 
 def _make_room(folder: Path) -> None:

@@ -28,13 +28,14 @@ def demo(
 
         result = run_demo(Path(out), device=device, seed=seed, listener=output.listener)
         output.listener.end()
-        output.table(result.rows)
+        output.table(result.rows(), result.header())
         output.say(f"\nPictures   {result.contact_sheet}")
         output.say(f"Open       {result.page.resolve().as_uri()}")
         output.say(f"The run    {result.run}")
         output.finish(
             {
-                "rows": [dict(zip(("name", "value", "note"), row, strict=True)) for row in result.rows],
+                "evaluation": result.report.to_dict(),
+                "images_per_second": result.images_per_second,
                 "contact_sheet": str(result.contact_sheet),
                 "page": str(result.page),
                 "run": str(result.run),

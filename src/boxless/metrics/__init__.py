@@ -1,30 +1,58 @@
-"""How good boxes are, from arrays alone: no model, no file."""
+"""How good maps, boxes and classes are, from arrays alone: no model, no file. Loaded when first asked for.
 
-from boxless.metrics.baselines import centred_boxes, whole_image_boxes
-from boxless.metrics.localization import (
-    LocalizationAccumulator,
-    LocalizationScores,
-    MaxBoxAccuracy,
-    box_accuracy,
-    evaluate_localization,
-    image_ious,
-    max_box_acc,
-    mean_iou,
-    top_k_class,
-    top_k_localization,
-)
+`BoxAccuracy` and `PixelAveragePrecision` are torchmetrics metrics; everything else is numpy.
+"""
 
-__all__ = [
-    "LocalizationAccumulator",
-    "LocalizationScores",
-    "MaxBoxAccuracy",
-    "box_accuracy",
-    "centred_boxes",
-    "evaluate_localization",
-    "image_ious",
-    "max_box_acc",
-    "mean_iou",
-    "top_k_class",
-    "top_k_localization",
-    "whole_image_boxes",
-]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from boxless.lazy import lazy
+
+if TYPE_CHECKING:
+    from boxless.metrics.baselines import SIDES as SIDES
+    from boxless.metrics.baselines import centred_boxes as centred_boxes
+    from boxless.metrics.baselines import centred_sides as centred_sides
+    from boxless.metrics.baselines import random_maps as random_maps
+    from boxless.metrics.baselines import whole_image_boxes as whole_image_boxes
+    from boxless.metrics.bootstrap import Difference as Difference
+    from boxless.metrics.bootstrap import Estimate as Estimate
+    from boxless.metrics.bootstrap import Tally as Tally
+    from boxless.metrics.bootstrap import paired as paired
+    from boxless.metrics.box_metric import BoxAccuracy as BoxAccuracy
+    from boxless.metrics.box_metric import BoxScores as BoxScores
+    from boxless.metrics.boxes import iou_curves as iou_curves
+    from boxless.metrics.errors import ERROR_KINDS as ERROR_KINDS
+    from boxless.metrics.errors import dissect as dissect
+    from boxless.metrics.errors import error_shares as error_shares
+    from boxless.metrics.localization import box_accuracy as box_accuracy
+    from boxless.metrics.localization import image_ious as image_ious
+    from boxless.metrics.localization import mean_iou as mean_iou
+    from boxless.metrics.localization import top_k_class as top_k_class
+    from boxless.metrics.localization import top_k_localization as top_k_localization
+
+_HOMES = {
+    "BoxAccuracy": "box_metric",
+    "BoxScores": "box_metric",
+    "Difference": "bootstrap",
+    "ERROR_KINDS": "errors",
+    "Estimate": "bootstrap",
+    "SIDES": "baselines",
+    "Tally": "bootstrap",
+    "box_accuracy": "localization",
+    "centred_boxes": "baselines",
+    "centred_sides": "baselines",
+    "dissect": "errors",
+    "error_shares": "errors",
+    "image_ious": "localization",
+    "iou_curves": "boxes",
+    "mean_iou": "localization",
+    "paired": "bootstrap",
+    "random_maps": "baselines",
+    "top_k_class": "localization",
+    "top_k_localization": "localization",
+    "whole_image_boxes": "baselines",
+}
+__all__ = sorted(_HOMES)
+
+__getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -56,7 +56,7 @@ def iou_curves(
         (b, t) in [0, 1]; rows of nan for images without a true box.
 
     Raises:
-        DataError: Maps, boxes, sizes or thresholds that are not as said above, or a box wholly outside its image.
+        DataError: Maps, boxes, sizes or thresholds that are not as said above, or a box with no area inside its image.
         ConfigError: An unknown rule.
     """
     check_rules(contours, compat)
@@ -121,7 +121,7 @@ def clip_to(truth: Floats, size: Size, where: str) -> Floats:
     gone = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
     if gone.any():
         raise DataError(
-            f"{where}: got the box {truth[gone.argmax()].tolist()}, which lies wholly outside an image of "
+            f"{where}: got the box {truth[gone.argmax()].tolist()}, which has no area inside an image of "
             f"{size[0]:g} x {size[1]:g} pixels; boxes are in pixels of the original, upright image."
         )
     return clipped

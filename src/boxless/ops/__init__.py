@@ -5,60 +5,42 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from boxless.lazy import lazy
 
 if TYPE_CHECKING:
-    from boxless.ops.boxes import clip, iou, scale
-    from boxless.ops.components import (
-        Components,
-        ComponentSweep,
-        Sweep,
-        default_thresholds,
-        largest_boxes,
-        sweep_batch,
-        sweep_boxes,
-        sweep_components,
-    )
-    from boxless.ops.maps import normalize, resize
-    from boxless.ops.otsu import otsu_thresholds
-
-__all__ = [
-    "ComponentSweep",
-    "Components",
-    "Sweep",
-    "clip",
-    "default_thresholds",
-    "iou",
-    "largest_boxes",
-    "normalize",
-    "otsu_thresholds",
-    "resize",
-    "scale",
-    "sweep_batch",
-    "sweep_boxes",
-    "sweep_components",
-]
+    from boxless.ops.boxes import clip as clip
+    from boxless.ops.boxes import iou as iou
+    from boxless.ops.boxes import scale as scale
+    from boxless.ops.components import Components as Components
+    from boxless.ops.components import ComponentSweep as ComponentSweep
+    from boxless.ops.components import Sweep as Sweep
+    from boxless.ops.components import default_thresholds as default_thresholds
+    from boxless.ops.components import largest_boxes as largest_boxes
+    from boxless.ops.components import sweep_batch as sweep_batch
+    from boxless.ops.components import sweep_boxes as sweep_boxes
+    from boxless.ops.components import sweep_components as sweep_components
+    from boxless.ops.maps import normalize as normalize
+    from boxless.ops.maps import resize as resize
+    from boxless.ops.otsu import otsu_thresholds as otsu_thresholds
 
 _HOMES = {
-    "boxes": ("clip", "iou", "scale"),
-    "components": (
-        "ComponentSweep",
-        "Components",
-        "Sweep",
-        "default_thresholds",
-        "largest_boxes",
-        "sweep_batch",
-        "sweep_boxes",
-        "sweep_components",
-    ),
-    "maps": ("normalize", "resize"),
-    "otsu": ("otsu_thresholds",),
+    "ComponentSweep": "components",
+    "Components": "components",
+    "Sweep": "components",
+    "clip": "boxes",
+    "default_thresholds": "components",
+    "iou": "boxes",
+    "largest_boxes": "components",
+    "normalize": "maps",
+    "otsu_thresholds": "otsu",
+    "resize": "maps",
+    "scale": "boxes",
+    "sweep_batch": "components",
+    "sweep_boxes": "components",
+    "sweep_components": "components",
 }
+__all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"boxless.ops.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy(__name__, _HOMES)
