@@ -11,7 +11,7 @@ import numpy as np
 
 from boxless.errors import ConfigError
 from boxless.metrics.bootstrap import Difference, Estimate, paired
-from boxless.protocol.figures import AT_THRESHOLD, OF_ALL, PER_CENT, at_threshold, of_all
+from boxless.protocol.figures import AT_THRESHOLD, FRACTION, OF_ALL, PER_CENT, at_threshold, of_all
 from boxless.protocol.scoring import FIELD_LEVEL, LEVELS, Scoring
 from boxless.protocol.threshold import Threshold
 from boxless.report.curves import Curve
@@ -67,8 +67,11 @@ class Report:
 
     def rows(self) -> list[Row]:
         """Each figure with its interval at each threshold; what does not depend on one stands in the first column."""
-        first = ("threshold", *(each.threshold.explained(FIELD_LEVEL) for each in self.columns))
-        rows: list[Row] = [first]
+        rules = [column.threshold for column in self.columns]
+        rows: list[Row] = [
+            ("threshold", *(_threshold(rule.at(FIELD_LEVEL)) for rule in rules)),
+            ("chosen with", *(rule.chosen_with for rule in rules)),
+        ]
         for key, (title, unit) in AT_THRESHOLD.items():
             if any(key in column.figures for column in self.columns):
                 rows.append((title, *(_cell(column.figures.get(key), unit) for column in self.columns)))
@@ -229,6 +232,10 @@ def _number(value: float, unit: str, *, signed: bool = False) -> str:
     if math.isnan(value):
         return DASH
     return f"{value:{'+' if signed else ''}.{1 if unit == PER_CENT else 3}f}"
+
+
+def _threshold(value: float | None) -> str:
+    return "each map's own" if value is None else _number(value, FRACTION)
 
 
 def _p_value(value: float) -> str:

@@ -38,12 +38,12 @@ SOURCES = {
 }
 """Every threshold source, from the one that knows least to the oracle."""
 
-_EXPLAINED = {
-    OTSU: "each map's own, by Otsu",
-    FIXED: "fixed by the user",
-    PSEUDO: "best on validation pseudo-boxes",
-    VALIDATION: "best on validation true boxes",
-    ORACLE: "ORACLE: best on these very boxes",
+_CHOSEN_WITH = {
+    OTSU: "no box",
+    FIXED: "no box",
+    PSEUDO: "val's pseudo-boxes",
+    VALIDATION: "val's true boxes",
+    ORACLE: "ORACLE: these boxes",
 }
 
 
@@ -72,11 +72,10 @@ class Threshold:
             return None
         return self.values[self.levels.index(level)] if self.levels else self.values[0]
 
-    def explained(self, level: float) -> str:
-        """In a few words, with its value."""
-        value = self.at(level)
-        number = "" if value is None or math.isnan(value) or self.source == FIXED else f" ({value:.3f})"
-        return _EXPLAINED[self.source] + number
+    @property
+    def chosen_with(self) -> str:
+        """What it was chosen with, in a few words."""
+        return _CHOSEN_WITH[self.source]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values."""
