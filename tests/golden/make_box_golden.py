@@ -151,8 +151,9 @@ def measure(peer: types.ModuleType, contours: str, folder: Path) -> dict[str, An
 def check_unmodified(folder: Path) -> None:
     """Refuse a checkout whose evaluator is not that of the commit that the figures are said to be of."""
     for name, expected in SOURCES.items():
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
-            raise SystemExit(f"{folder / name} is not that of wsolevaluation's commit {COMMIT}.")
+        path = folder / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            raise SystemExit(f"{path} is not that of wsolevaluation's commit {COMMIT}.")
 
 
 def main() -> None:
