@@ -78,6 +78,8 @@ def evaluate(
                 raise ConfigError("--compat: it is for --maps, whose grid of 224 x 224 the figures are defined on.")
             runs, data = runs_and_data(what or [])
             own = {"format": format or "auto", "pseudo_boxes": pseudo_boxes, "device": device, "batch_size": batch_size}
+            if data is None and len(runs) > 1:
+                data, own["format"], shared["images"] = _data_of(runs[0], format, images)
             reports = [_of_run(run, data, shared | own, output.listener) for run in runs]
         output.listener.end()
         _show(reports, out, output)
@@ -104,6 +106,15 @@ def runs_and_data(what: Sequence[str]) -> tuple[list[str], str | None]:
         got = f"{data} is not one (it has no {CARD})" if data else "got none"
         raise ConfigError(f"evaluate: name a run folder that 'boxless train' wrote, then the data; {got}.")
     return runs, data
+
+
+def _data_of(run: str, format: str | None, images: str | None) -> tuple[str | None, str, str | None]:  # noqa: A002
+    """The data that a run was trained on: others are measured on the same, even if they were trained on other data."""
+    from boxless.recipe import read_recipe
+    from boxless.runs import RECIPE
+
+    known = read_recipe(Path(run).expanduser() / RECIPE).data
+    return known.source, format or known.format, images or known.images
 
 
 def _of_maps(maps: str | None, boxes: str | None, compat: Any, shared: dict[str, Any], listener: Listener) -> Report:

@@ -33,16 +33,21 @@ LEVELS = 255  # the highest quantised value
 OUTSIDE = 32767  # a rank above all others
 
 
-def on_grid(boxes: Floats, size: tuple[float, float], grid: tuple[int, int]) -> Floats:
-    """True boxes (n, 4) on the map's grid, both sizes (width, height): truncated, as wsolevaluation does for 224 x 224.
+def check_corners(boxes: Floats, where: str) -> Floats:
+    """True boxes (n, 4) as they are.
 
     Raises:
-        DataError: A negative coordinate, which wsolevaluation refuses too.
+        DataError: A negative coordinate, which wsolevaluation refuses too; the message begins with ``where``.
     """
     if (boxes < 0).any():
         raise DataError(
-            f"boxes: got {boxes.min():g}; in the wsolevaluation rule coordinates are not negative. Clip them."
+            f"{where}: got {boxes.min():g}; in the wsolevaluation rule coordinates are not negative. Clip them."
         )
+    return boxes
+
+
+def on_grid(boxes: Floats, size: tuple[float, float], grid: tuple[int, int]) -> Floats:
+    """True boxes (n, 4) on the map's grid, both sizes (width, height); truncated, as wsolevaluation does."""
     return np.trunc(boxes * np.array(grid * 2, dtype=np.float64) / np.array(size * 2, dtype=np.float64))
 
 

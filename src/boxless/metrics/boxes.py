@@ -64,7 +64,7 @@ def iou_curves(
     levels = default_thresholds() if thresholds is None else check_thresholds(thresholds)
     trues = check_images(boxes, sizes, len(batch), compat)
     found = np.full((len(batch), len(levels)), np.nan)
-    for i, (each, truth, size) in enumerate(zip(batch, trues, sizes, strict=True)):
+    for i, (each, truth, size) in enumerate(zip(batch, trues, check_sizes(sizes), strict=True)):
         values = check_map(each, f"maps[{i}]")
         if not len(truth):
             continue
@@ -100,15 +100,34 @@ def check_images(
     """
     if not len(boxes) == len(sizes) == count:
         raise DataError(f"boxes, sizes: got {len(boxes)} and {len(sizes)} for {count} maps; give one for each map.")
-    for i, size in enumerate(sizes):
-        if len(size) != 2 or not all(np.isfinite(side) and side > 0 for side in size):
-            raise DataError(f"sizes[{i}]: got {tuple(size)}; it is the positive (width, height) of the original image.")
+    known = check_sizes(sizes)
     if compat:
-        return check_truth(boxes, last_pixel_counts=True)
+        return [
+            _wsolevaluation.check_corners(truth, f"boxes[{i}]")
+            for i, truth in enumerate(check_truth(boxes, last_pixel_counts=True))
+        ]
     return [
         clip_to(truth, size, f"boxes[{i}]")
-        for i, (truth, size) in enumerate(zip(check_truth(boxes), sizes, strict=True))
+        for i, (truth, size) in enumerate(zip(check_truth(boxes), known, strict=True))
     ]
+
+
+def check_sizes(sizes: Sequence[Size]) -> list[Size]:
+    """Sizes (width, height) as tuples of floats, of which an array or a tensor may have rows too.
+
+    Raises:
+        DataError: One is not two positive, finite numbers.
+    """
+    checked: list[Size] = []
+    for i, size in enumerate(sizes):
+        try:
+            width, height = (float(side) for side in size)
+        except (TypeError, ValueError):
+            width = height = float("nan")
+        if not (0 < width < float("inf") and 0 < height < float("inf")):
+            raise DataError(f"sizes[{i}]: got {size}; it is the positive (width, height) of the original image.")
+        checked.append((width, height))
+    return checked
 
 
 def clip_to(truth: Floats, size: Size, where: str) -> Floats:

@@ -84,6 +84,8 @@ def evaluate(
     rules = parse_sources(protocol, loaded.threshold, pseudo=pseudo_boxes is not None)
     if any(rule.source == PSEUDO for rule in rules) and pseudo_boxes is None:
         raise ConfigError(f"protocol: {PSEUDO} needs a file of pseudo-boxes; give it with --pseudo-boxes FILE.")
+    if pseudo_boxes is not None and not any(rule.source == PSEUDO for rule in rules):
+        raise ConfigError(f"pseudo_boxes: nothing of the protocol looks at {pseudo_boxes}; name {PSEUDO} in it too.")
     if source is None:
         source, format, images = _own_data(loaded, format, images)  # noqa: A001
     catalog = read_catalog(source, format=format, images=images, listener=listener)

@@ -93,7 +93,7 @@ def evaluate_maps(
 def _sources(protocol: str | Sequence[str] | None, compat: Compat | None) -> list[str]:
     """The sources that are asked for; by default, and with ``all``, what maps alone can have."""
     every = [ORACLE] if compat else [OTSU, ORACLE]
-    names = protocol.split(",") if isinstance(protocol, str) else list(protocol or every)
+    names = protocol.split(",") if isinstance(protocol, str) else list(every if protocol is None else protocol)
     return [each for name in names for each in (every if name.strip() == "all" else [name])]
 
 

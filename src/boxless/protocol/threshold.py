@@ -113,9 +113,11 @@ def parse_sources(text: str | Sequence[str], own: str | float, *, pseudo: bool =
             ORACLE,
             *([PSEUDO] if pseudo else []),
         ]
-    found = dict.fromkeys(_parse(name, own) for name in names)
+    found: dict[tuple[str, tuple[float, ...]], Threshold] = {}
+    for each in (_parse(name, own) for name in names):
+        found.setdefault((each.source, each.values), each)  # the run's own rule may be given by its name too
     order = list(SOURCES)
-    return tuple(sorted(found, key=lambda each: (order.index(each.source), each.values)))
+    return tuple(sorted(found.values(), key=lambda each: (order.index(each.source), each.values)))
 
 
 def _parse(name: str, own: str | float) -> Threshold:
@@ -124,9 +126,10 @@ def _parse(name: str, own: str | float) -> Threshold:
     key, equals, value = name.partition("=")
     if key == FIXED:
         try:
-            return _fixed(float(value), _found(FIXED))
+            number = float(value)
         except ValueError:
             raise ConfigError(f"protocol: got {name!r}; a fixed threshold is given as fixed=0.35.") from None
+        return _fixed(number, _found(FIXED))
     if equals or name not in SOURCES:
         raise UnknownNameError("threshold source", name, [*SOURCES, "all"])
     return Threshold(name, found_on=_found(name))
