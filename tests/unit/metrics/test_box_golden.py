@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boxless.metrics.box_accuracy import BoxAccuracy
+from boxless.metrics.box_metric import BoxAccuracy
 from boxless.metrics.boxes import iou_curves
 
 FOLDER = Path(__file__).parents[2] / "golden"
