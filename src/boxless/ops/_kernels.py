@@ -17,6 +17,8 @@ Maps have at most 32,000 rows and columns, so that a pixel's two coordinates fit
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,9 +31,27 @@ Ranks = NDArray[np.int16]
 Bytes = NDArray[np.uint8]
 Groups = NDArray[np.int8]
 
+Place = int | np.uint64
+Index = np.uint64  # what indexes an array in the inner loops: of a signed number numba asks at each access if it counts
+# from the end, which costs a third of the time.
+
 # Columns of a forest's `kept` and of the components that `trace` lists. A component is what it is from the level SINCE
 # down to the level UNTIL, which stands in lists only.
-SIZE, TOP, LEFT, BOTTOM, RIGHT, FIRST, SINCE, UNTIL = range(8)
+SIZE, TOP, LEFT, BOTTOM, RIGHT, FIRST, SINCE, UNTIL = map(Index, range(8))
+
+
+class Forest(NamedTuple):
+    """The state of growing, and what it goes by."""
+
+    masks: Bytes  # what `neighbours` found, flat
+    steps: NDArray[np.int64]  # from a pixel to each neighbour, in the flat map
+    stride: int
+    groups: Groups  # ``EIGHT`` or ``FOUR``
+    sizes: Bytes  # what a pixel adds to its component's size, by its mask
+    labels: Integers
+    parent: Integers
+    kept: Integers
+    table: Integers  # ``kept``, flat
 
 
 @compiled
@@ -64,30 +84,47 @@ def descending(ranks: Ranks, highest: int) -> tuple[Integers, Integers]:
     starts = np.zeros(highest + 2, dtype=np.int32)
     for row in range(1, height - 1):
         for column in range(1, width - 1):
-            starts[highest - ranks[row, column] + 1] += 1
+            starts[Index(highest - ranks[row, column] + 1)] += 1
     for place in range(highest + 1):
         starts[place + 1] += starts[place]
     following = starts.copy()
     order = np.empty(starts[highest], dtype=np.int32)
     for row in range(1, height - 1):
         for column in range(1, width - 1):
-            place = highest - ranks[row, column]
-            if place < highest:
-                order[following[place]] = row << 16 | column
-                following[place] += 1
+            if ranks[row, column] > 0:
+                which = Index(highest - ranks[row, column])
+                order[Index(following[which])] = row << 16 | column
+                following[which] += 1
     return order, starts
 
 
 @compiled
-def _find(parent: Integers, start: int) -> int:
-    while parent[start] != start:
-        parent[start] = parent[parent[start]]  # path halving
-        start = parent[start]
-    return int(start)
+def plant(ranks: Ranks, groups: Groups, sizes: Bytes) -> Forest:
+    """A forest of no pixel yet, with room for all starts and one more."""
+    masks = neighbours(ranks)
+    room = 1
+    for row in range(1, ranks.shape[0] - 1):
+        for column in range(1, ranks.shape[1] - 1):
+            room += ranks[row, column] > 0 and groups[masks[row, column], 0] < 0
+    stride = ranks.shape[1]
+    kept = np.empty((room, 8), dtype=np.int32)
+    labels, parent = np.zeros(masks.size, dtype=np.int32), np.empty(room, dtype=np.int32)
+    return Forest(masks.ravel(), ROWS * stride + COLUMNS, stride, groups, sizes, labels, parent, kept, kept.ravel())
 
 
 @compiled
-def _absorb(kept: Integers, root: int, other: int) -> None:
+def _find(parent: Integers, start: int) -> Index:
+    root = Index(start)
+    above = Index(parent[root])
+    while above != root:
+        parent[root] = parent[above]  # path halving
+        root = Index(parent[above])
+        above = Index(parent[root])
+    return root
+
+
+@compiled
+def _absorb(kept: Integers, root: Place, other: Place) -> None:
     kept[root, SIZE] += kept[other, SIZE]
     kept[root, TOP] = min(kept[root, TOP], kept[other, TOP])
     kept[root, LEFT] = min(kept[root, LEFT], kept[other, LEFT])
@@ -97,10 +134,18 @@ def _absorb(kept: Integers, root: int, other: int) -> None:
 
 
 @compiled
-def _list(listed: Integers, count: int, kept: Integers, root: int, level: int) -> int:
+def _begin(kept: Integers, root: Place, row: int, column: int, place: int, level: int) -> None:
+    """A component of no pixel yet, where its first one will be."""
+    kept[root, SIZE], kept[root, FIRST], kept[root, SINCE] = 0, place, level
+    kept[root, TOP] = kept[root, BOTTOM] = row
+    kept[root, LEFT] = kept[root, RIGHT] = column
+
+
+@compiled
+def _list(listed: Integers, count: int, kept: Integers, root: Place, level: int) -> int:
     """List what a component was before ``level``, where it is about to change, and begin anew."""
     if kept[root, SINCE] > level:
-        for column in range(SINCE + 1):
+        for column in range(7):
             listed[count, column] = kept[root, column]
         listed[count, UNTIL] = level + 1
         kept[root, SINCE] = level
@@ -109,31 +154,14 @@ def _list(listed: Integers, count: int, kept: Integers, root: int, level: int) -
 
 
 @compiled
-def grow(
-    pixels: Integers,
-    level: int,
-    masks: Bytes,
-    groups: Groups,
-    sizes: Bytes,
-    labels: Integers,
-    parent: Integers,
-    kept: Integers,
-    count: int,
-    listed: Integers,
-    lines: int,
-) -> tuple[int, int]:
+def grow(pixels: Integers, level: int, forest: Forest, count: int, listed: Integers, lines: int) -> tuple[int, int]:
     """Add the pixels of one level, each joined with the neighbours that are there already.
 
     Args:
         pixels: What to add, as `descending` orders it. The loop over them stands here, and not in the caller, because
             a call for each pixel costs three times the work that is done in it.
         level: The level.
-        masks: What `neighbours` found.
-        groups: ``EIGHT`` or ``FOUR``.
-        sizes: What a pixel adds to its component's size, by its mask.
-        labels: The forest.
-        parent: The forest.
-        kept: The forest.
+        forest: The forest.
         count: How many starts there are.
         listed: Where components are listed before they change; of no rows if they are not to be.
         lines: How many are listed.
@@ -141,34 +169,33 @@ def grow(
     Returns:
         ``count`` and ``lines`` now.
     """
-    stride, flat = masks.shape[1], masks.ravel()
+    labels, parent, kept, table, groups = forest.labels, forest.parent, forest.kept, forest.table, forest.groups
     listing = len(listed) > 0
     for pixel in pixels:
         row, column = pixel >> 16, pixel & 0xFFFF
-        place = row * stride + column
-        mask = flat[place]
+        place = row * forest.stride + column
+        mask = Index(forest.masks[Index(place)])
         neighbour = groups[mask, 0]
         if neighbour < 0:
-            root = count
+            root = Index(count)
             count += 1
             parent[root] = root
-            kept[root, SIZE], kept[root, FIRST], kept[root, SINCE] = 0, place, level
-            kept[root, TOP] = kept[root, BOTTOM] = row
-            kept[root, LEFT] = kept[root, RIGHT] = column
+            _begin(kept, root, row, column, place, level)
         else:
-            root = _find(parent, labels[place + ROWS[neighbour] * stride + COLUMNS[neighbour]])
+            root = _find(parent, labels[Index(place + forest.steps[Index(neighbour)])])
             if listing:
                 lines = _list(listed, lines, kept, root, level)
-        labels[place] = root
-        kept[root, SIZE] += sizes[mask]
-        kept[root, TOP], kept[root, BOTTOM] = min(kept[root, TOP], row), max(kept[root, BOTTOM], row)
-        kept[root, LEFT], kept[root, RIGHT] = min(kept[root, LEFT], column), max(kept[root, RIGHT], column)
-        kept[root, FIRST] = min(kept[root, FIRST], place)
+        labels[Index(place)] = root
+        at = root << Index(3)  # of the root's row in the flat table
+        table[at + SIZE] += forest.sizes[mask]
+        table[at + TOP], table[at + BOTTOM] = min(table[at + TOP], row), max(table[at + BOTTOM], row)
+        table[at + LEFT], table[at + RIGHT] = min(table[at + LEFT], column), max(table[at + RIGHT], column)
+        table[at + FIRST] = min(table[at + FIRST], place)
         for which in range(1, 4):
             neighbour = groups[mask, which]
             if neighbour < 0:
                 break
-            other = _find(parent, labels[place + ROWS[neighbour] * stride + COLUMNS[neighbour]])
+            other = _find(parent, labels[Index(place + forest.steps[Index(neighbour)])])
             if other != root:
                 if listing:
                     lines = _list(listed, lines, kept, other, level)
@@ -199,35 +226,23 @@ def largest(kept: Integers, parent: Integers, live: Integers, count: int, last: 
 
 
 @compiled
-def starts_in(ranks: Ranks, masks: Bytes, groups: Groups) -> int:
-    """How many pixels start a component."""
-    count = 0
-    for row in range(1, ranks.shape[0] - 1):
-        for column in range(1, ranks.shape[1] - 1):
-            count += ranks[row, column] > 0 and groups[masks[row, column], 0] < 0
-    return count
-
-
-@compiled
 def sweep(ranks: Ranks, sizes: Bytes, last: bool, boxes: Floats, areas: NDArray[np.int64]) -> None:
     """Write the half-open box and the size of the largest component at each level; both come as zeros."""
     highest = len(boxes)
     order, starts = descending(ranks, highest)
-    masks = neighbours(ranks)
-    room = starts_in(ranks, masks, EIGHT)
-    labels = np.empty(masks.size, dtype=np.int32)
-    parent, live = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
-    kept, listed = np.empty((room, 8), dtype=np.int32), np.empty((0, 8), dtype=np.int32)
+    forest = plant(ranks, EIGHT, sizes)
+    kept, listed = forest.kept, np.empty((0, 8), dtype=np.int32)
+    live = np.empty(len(kept), dtype=np.int32)
     count, alive, best = 0, 0, -1
     for level in range(highest - 1, -1, -1):
         pixels = order[starts[highest - 1 - level] : starts[highest - level]]
         if len(pixels):
             before = count
-            count, _ = grow(pixels, level, masks, EIGHT, sizes, labels, parent, kept, count, listed, 0)
+            count, _ = grow(pixels, level, forest, count, listed, 0)
             for root in range(before, count):
                 live[alive] = root
                 alive += 1
-            best, alive = largest(kept, parent, live, alive, last)
+            best, alive = largest(kept, forest.parent, live, alive, last)
         if best >= 0:
             boxes[level, 0], boxes[level, 1] = kept[best, LEFT] - 1, kept[best, TOP] - 1
             boxes[level, 2], boxes[level, 3] = kept[best, RIGHT], kept[best, BOTTOM]
@@ -242,18 +257,17 @@ def trace(ranks: Ranks, highest: int, groups: Groups) -> Integers:
     """
     height, width = ranks.shape
     order, starts = descending(ranks, highest)
-    masks = neighbours(ranks)
-    room = starts_in(ranks, masks, groups) + 1
-    labels = np.zeros(masks.size, dtype=np.int32)
-    parent, kept = np.empty(room, dtype=np.int32), np.empty((room, 8), dtype=np.int32)
-    listed = np.empty((len(order) + room, 8), dtype=np.int32)  # each pixel changes one component and may end others
+    forest = plant(ranks, groups, ONE_EACH)
+    parent, kept = forest.parent, forest.kept
+    # Each pixel changes one component and may end others.
+    listed = np.empty((len(order) + len(kept), 8), dtype=np.int32)
     count, lines = 0, 0
     if ranks[0, 0] > highest:
         parent[0], count = 0, 1
         kept[0] = np.array([0, 0, 0, height - 1, width - 1, 0, highest - 1, 0])
     for level in range(highest - 1, -1, -1):
         pixels = order[starts[highest - 1 - level] : starts[highest - level]]
-        count, lines = grow(pixels, level, masks, groups, ONE_EACH, labels, parent, kept, count, listed, lines)
+        count, lines = grow(pixels, level, forest, count, listed, lines)
     for root in range(count):
         if parent[root] == root:
             lines = _list(listed, lines, kept, root, -1)
@@ -268,20 +282,17 @@ def label(ranks: Ranks, image: Floats) -> tuple[Integers, Floats, Floats]:
         Rows of the columns above, and each component's highest value and sum of values.
     """
     order, _ = descending(ranks, 1)
-    masks = neighbours(ranks)
-    room = starts_in(ranks, masks, EIGHT)
-    labels = np.empty(masks.size, dtype=np.int32)
-    parent, kept = np.empty(room, dtype=np.int32), np.empty((room, 8), dtype=np.int32)
-    listed = np.empty((0, 8), dtype=np.int32)
-    grow(order, 0, masks, EIGHT, ONE_EACH, labels, parent, kept, 0, listed, 0)
+    forest = plant(ranks, EIGHT, ONE_EACH)
+    room = len(forest.kept)
+    grow(order, 0, forest, 0, np.empty((0, 8), dtype=np.int32), 0)
     number, count = np.full(room, -1, dtype=np.int32), 0  # of each root's component
     found, peaks, sums = np.empty((room, 8), dtype=np.int32), np.zeros(room), np.zeros(room)
     for pixel in order:
         row, column = pixel >> 16, pixel & 0xFFFF
-        root = _find(parent, labels[row * masks.shape[1] + column])
+        root = _find(forest.parent, forest.labels[row * forest.stride + column])
         if number[root] < 0:
             number[root] = count
-            found[count] = kept[root]
+            found[count] = forest.kept[root]
             count += 1
         peaks[number[root]] = max(peaks[number[root]], image[row - 1, column - 1])
         sums[number[root]] += image[row - 1, column - 1]

@@ -31,10 +31,10 @@ def rank(image: Floats, cuts: Floats, peak: float) -> Ranks:
         for column in range(width):
             value = image[row, column]
             place = min(int(value * scale), bins - 1)
-            low, high = below[place], below[place + 1]
+            low, high = below[np.uint64(place)], below[np.uint64(place + 1)]
             while low < high:
                 middle = (low + high) >> 1
-                if cuts[middle] < value:
+                if cuts[np.uint64(middle)] < value:
                     low = middle + 1
                 else:
                     high = middle

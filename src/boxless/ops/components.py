@@ -159,7 +159,7 @@ def _boxes(rows: NDArray[np.int32]) -> NDArray[np.float64]:
     return boxes
 
 
-def _column(rows: NDArray[np.int32], column: int) -> NDArray[np.int64]:
+def _column(rows: NDArray[np.int32], column: np.uint64) -> NDArray[np.int64]:
     return rows[:, column].astype(np.int64)
 
 
