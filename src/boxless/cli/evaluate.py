@@ -114,7 +114,7 @@ def _data_of(run: str, format: str | None, images: str | None) -> tuple[str | No
     from boxless.runs import RECIPE
 
     known = read_recipe(Path(run).expanduser() / RECIPE).data
-    return known.source, format or known.format, images or known.images
+    return known.source or None, format or known.format, images or known.images
 
 
 def _of_maps(maps: str | None, boxes: str | None, compat: Any, shared: dict[str, Any], listener: Listener) -> Report:

@@ -27,7 +27,8 @@ def check_thresholds(thresholds: ArrayLike) -> NDArray[np.float64]:
     checked = np.array(thresholds, dtype=np.float64)
     if checked.ndim != 1 or not checked.size or not (np.diff(checked) > 0).all():
         raise DataError(
-            f"thresholds: got shape {checked.shape}, {checked.tolist()[:5]} ...; give a strictly ascending row of them."
+            f"thresholds: got shape {checked.shape}, {checked.reshape(-1)[:5].tolist()} ...; "
+            "give a strictly ascending row of them."
         )
     return checked
 

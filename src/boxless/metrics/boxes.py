@@ -14,9 +14,9 @@ import numpy as np
 
 from boxless.errors import ConfigError, DataError
 from boxless.metrics import _wsolevaluation
-from boxless.metrics._checks import check_thresholds, check_truth
+from boxless.metrics._checks import check_truth
 from boxless.metrics._overlap import best_overlaps, highest_over
-from boxless.ops._checks import check_map, check_maps
+from boxless.ops._checks import check_ascending, check_map, check_maps
 from boxless.ops.boxes import clip, scale
 from boxless.ops.components import default_thresholds, sweep_batch, sweep_components
 
@@ -61,7 +61,7 @@ def iou_curves(
     """
     check_rules(contours, compat)
     batch = check_maps(maps)
-    levels = default_thresholds() if thresholds is None else check_thresholds(thresholds)
+    levels = default_thresholds() if thresholds is None else check_ascending(thresholds)
     trues = check_images(boxes, sizes, len(batch), compat)
     found = np.full((len(batch), len(levels)), np.nan)
     for i, (each, truth, size) in enumerate(zip(batch, trues, check_sizes(sizes), strict=True)):
