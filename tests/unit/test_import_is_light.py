@@ -10,6 +10,7 @@ import sys
 import pytest
 
 HEAVY = {"torch", "torchvision", "timm", "numpy", "numba", "PIL", "lightning_fabric", "pydantic", "rich", "yaml"}
+HEAVY |= {"torchmetrics", "matplotlib"}
 
 
 def imported_by(code: str) -> set[str]:
@@ -26,7 +27,7 @@ def imported_by(code: str) -> set[str]:
         "from boxless import BoxlessError, Prediction, __version__",
         "import boxless.cli",
         "import boxless.cli.app",
-        "import boxless.methods, boxless.formats, boxless.data",
+        "import boxless.methods, boxless.formats, boxless.data, boxless.metrics, boxless.ops",
     ],
 )
 def test_nothing_heavy_is_imported(code: str) -> None:
@@ -38,6 +39,11 @@ def test_help_of_a_verb_imports_nothing_heavy_of_ours() -> None:
         "from typer.testing import CliRunner; from boxless.cli.app import app; CliRunner().invoke(app, ['train', '-h'])"
     )
     assert imported_by(code) & (HEAVY - {"pydantic"}) == set()  # typer itself uses pydantic where it is installed
+
+
+def test_metrics_that_are_functions_import_no_torch() -> None:
+    code = "from boxless.metrics import iou_curves, Tally, dissect, top_k_class; from boxless.ops import sweep_boxes"
+    assert imported_by(code) & {"torch", "torchmetrics", "matplotlib"} == set()
 
 
 @pytest.mark.parametrize("table", ["methods", "backbones", "formats"])
