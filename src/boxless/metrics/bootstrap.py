@@ -57,10 +57,12 @@ class Estimate:
 class Difference:
     """A figure of one run less that of another on the same images, and how often chance alone gives as much."""
 
-    value: float
+    value: float  # the second less the first
     low: float
     high: float
     p_value: float  # two-sided, see `paired`
+    first: float
+    second: float
 
 
 def poisson_weights(names: Sequence[str], replicates: int, seed: int = 0) -> NDArray[np.float32]:
@@ -250,7 +252,7 @@ def paired(
     low, high = _interval(differences, level)
     rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     p_value = min(1.0, 2 * (rarer + 1) / (len(differences) + 1)) if len(differences) else float("nan")
-    return Difference(second - first, low, high, p_value)
+    return Difference(second - first, low, high, p_value, first, second)
 
 
 def _digest(name: str) -> int:

@@ -155,7 +155,6 @@ class Comparison:
 
     names: tuple[str, str]  # the second less the first
     differences: Mapping[tuple[str, str], Difference]  # (threshold source or "", key of a figure)
-    reports: tuple[Report, Report]
 
     def header(self) -> Row:
         """The columns' titles, for a table of `rows`."""
@@ -166,8 +165,7 @@ class Comparison:
         rows: list[Row] = []
         for (source, key), difference in self.differences.items():
             title, unit = (AT_THRESHOLD | OF_ALL)[key]
-            both = [(each.column(source).figures if source else each.figures)[key].value for each in self.reports]
-            shown = [_number(value, unit) for value in both]
+            shown = [_number(value, unit) for value in (difference.first, difference.second)]
             change = _cell(Estimate(difference.value, difference.low, difference.high), unit, signed=True)
             rows.append((title, source, *shown, change, _p_value(difference.p_value)))
         return rows
@@ -187,23 +185,27 @@ def compare(first: Report, second: Report) -> Comparison:
     Raises:
         DataError: They are on different images.
     """
-    sources = {each.threshold.name: each.threshold for each in second.columns}
     differences: dict[tuple[str, str], Difference] = {}
-    for column in first.columns:
-        if column.threshold.name not in sources:
+    for one in first.columns:
+        other = next((each for each in second.columns if _alike(one.threshold, each.threshold)), None)
+        if other is None:
             continue
-        other = sources[column.threshold.name]
-        one, two = at_threshold(first.scoring, column.threshold), at_threshold(second.scoring, other)
+        made, made_there = at_threshold(first.scoring, one.threshold), at_threshold(second.scoring, other.threshold)
         for key in AT_THRESHOLD:
-            if key in column.figures and key in second.column(other.name).figures and key != "random_map":
-                pair = paired(first.scoring.tally, second.scoring.tally, one[key], two[key])
-                differences[column.threshold.name, key] = pair
+            if key in one.figures and key in other.figures and key != "random_map":
+                pair = paired(first.scoring.tally, second.scoring.tally, made[key], made_there[key])
+                differences[one.threshold.name, key] = pair
     statistics = of_all()
     for key, statistic in statistics.items():
         own = not any(word in key for word in ("centred", "whole"))  # baselines are the same for all
         if own and key in first.figures and key in second.figures:
             differences["", key] = paired(first.scoring.tally, second.scoring.tally, statistic)
-    return Comparison((first.name, second.name), differences, (first, second))
+    return Comparison((first.name, second.name), differences)
+
+
+def _alike(one: Threshold, other: Threshold) -> bool:
+    """Whether two columns answer one question: the same source, or each run's own rule."""
+    return one.name == other.name or (one.is_own and other.is_own)
 
 
 def _measured(scoring: Scoring, statistics: Mapping[str, Any]) -> dict[str, Estimate]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +55,7 @@ class Threshold:
     levels: tuple[float, ...] = ()  # the IoU levels it was found for; empty where it does not depend on them
     values: tuple[float, ...] = ()  # the threshold of each level, or one for all; none until found, and for Otsu's
     found_on: str = ""  # what it was found with
+    is_own: bool = field(default=False, compare=False)  # whether it is the rule that the run predicts with
 
     @property
     def name(self) -> str:
@@ -82,6 +83,7 @@ class Threshold:
         return {
             "source": self.source,
             "oracle": self.is_oracle,
+            "own": self.is_own,
             "iou_levels": list(self.levels),
             "values": [None if math.isnan(value) else value for value in self.values],
             "found_on": self.found_on,
@@ -115,14 +117,16 @@ def parse_sources(text: str | Sequence[str], own: str | float, *, pseudo: bool =
         ]
     found: dict[tuple[str, tuple[float, ...]], Threshold] = {}
     for each in (_parse(name, own) for name in names):
-        found.setdefault((each.source, each.values), each)  # the run's own rule may be given by its name too
+        key = (each.source, each.values)
+        found[key] = each if key not in found or each.is_own else found[key]  # the run's own may be named otherwise too
     order = list(SOURCES)
     return tuple(sorted(found.values(), key=lambda each: (order.index(each.source), each.values)))
 
 
 def _parse(name: str, own: str | float) -> Threshold:
     if name == RUN:
-        return Threshold(OTSU, found_on=_found(OTSU)) if isinstance(own, str) else _fixed(own, "the run's own rule")
+        rule = Threshold(OTSU, found_on=_found(OTSU)) if isinstance(own, str) else _fixed(own, "the run's own rule")
+        return replace(rule, is_own=True)
     key, equals, value = name.partition("=")
     if key == FIXED:
         try:

@@ -230,7 +230,7 @@ def test_a_field_without_an_image_is_nan_and_its_replicates_are_left_out():
 
 def test_a_run_differs_from_itself_by_exactly_nothing():
     x = np.random.default_rng(8).random(50)
-    assert paired(tally(x=x), tally(x=x), mean) == Difference(0, 0, 0, 1)
+    assert paired(tally(x=x), tally(x=x), mean) == Difference(0, 0, 0, 1, x.mean(), x.mean())
 
 
 def test_rounding_of_another_order_is_no_difference():
@@ -280,7 +280,7 @@ def test_pairs_leave_out_replicates_in_which_either_figure_is_none():
     got = paired(tally(100, x=[1.0, np.nan]), tally(100, x=[np.nan, 2.0]), mean)
     kept = (weights > 0).all(axis=0).sum()
     assert 0 < kept < (weights[0] > 0).sum()
-    assert got == Difference(1, 1, 1, 2 / (kept + 1))
+    assert got == Difference(1, 1, 1, 2 / (kept + 1), got.first, got.first + 1)
 
 
 def test_pairs_are_compared_by_the_figure_at_the_best_of_each_run():
