@@ -2,6 +2,7 @@ import json
 import pickle
 import subprocess
 import sys
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -117,41 +118,33 @@ def test_reset_forgets_everything_and_what_was_computed_stays():
     assert before.foreground.tolist() == kept.tolist()
 
 
-PROCESS = """
-import json, sys
-import numpy as np, torch
-from boxless.metrics.shells import PixelAveragePrecision
+SHARES = (  # of the images, by process; in the last the second process is never given any, not even an empty batch
+    (range(0, 2), range(2, 7)),
+    (range(0, 7), range(0)),
+)
 
-folder, rank = sys.argv[1], int(sys.argv[2])
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-arrays = np.load(f"{folder}/arrays.npz")
-found = []
-for shares in ((slice(0, 2), slice(2, 7)), (slice(0, 7), slice(7, 7)), (slice(0, 7), None)):
-    metric = PixelAveragePrecision()
-    for row in range(7)[shares[rank]] if shares[rank] else ():
-        metric.update(*(arrays[name][row : row + 1] for name in ("maps", "masks", "ignore")))
-    scores = metric.compute()
-    found.append([each.tolist() if isinstance(each, np.ndarray) else each for each in scores])
-    own = int(metric.images)  # after compute a process has its own share again
-    assert own == (len(range(7)[shares[rank]]) if shares[rank] else 0), own
-torch.distributed.destroy_process_group()
-print(json.dumps(found))
-"""
+
+def scored_in_company(folder, rank):
+    """The figures of both processes together, for each way to share the images out, as one of the two has them."""
+    meeting = f"file://{folder}/meeting"
+    patience = timedelta(seconds=90)
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=patience)
+    found = []
+    for shares in SHARES:
+        metric = scored(*(slice(row, row + 1) for row in shares[rank]))
+        found.append([np.asarray(each).tolist() for each in metric.compute()])
+        assert int(metric.images) == len(shares[rank])  # after compute a process has its own share again
+    torch.distributed.destroy_process_group()
+    return found
 
 
 def test_two_processes_with_unequal_shares_give_just_what_one_does(tmp_path):
-    np.savez(tmp_path / "arrays.npz", maps=MAPS, masks=MASKS, ignore=IGNORE)
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", PROCESS, str(tmp_path), str(rank)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for process in running:
-        out, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-        for found in json.loads(out.splitlines()[-1]):
-            assert same(ALL, found)
+    code = "import json, runpy, sys; run = runpy.run_path(sys.argv[1]); "
+    code += "print(json.dumps(run['scored_in_company'](sys.argv[2], 1)))"
+    command = [sys.executable, "-W", "ignore", "-c", code, __file__, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
+        first = scored_in_company(tmp_path, 0)
+        out, errors = other.communicate(timeout=90)
+    assert other.returncode == 0, errors
+    for found in (*first, *json.loads(out.splitlines()[-1])):
+        assert same(ALL, found)
