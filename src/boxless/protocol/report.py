@@ -13,7 +13,7 @@ from boxless.errors import ConfigError
 from boxless.metrics.bootstrap import Difference, Estimate, paired
 from boxless.protocol.figures import AT_THRESHOLD, FRACTION, OF_ALL, PER_CENT, at_threshold, of_all
 from boxless.protocol.scoring import FIELD_LEVEL, LEVELS, Scoring
-from boxless.protocol.threshold import Threshold
+from boxless.protocol.threshold import RUN, Threshold
 from boxless.report.curves import Curve
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Comparison:
     """How much a run is above another on the same images, figure by figure."""
 
     names: tuple[str, str]  # the second less the first
-    differences: Mapping[tuple[str, str], Difference]  # (threshold source or "", key of a figure)
+    differences: Mapping[tuple[str, str], Difference]  # (threshold source, "run" or "", key of a figure)
 
     def header(self) -> Row:
         """The columns' titles, for a table of `rows`."""
@@ -187,14 +187,15 @@ def compare(first: Report, second: Report) -> Comparison:
     """
     differences: dict[tuple[str, str], Difference] = {}
     for one in first.columns:
-        other = next((each for each in second.columns if _alike(one.threshold, each.threshold)), None)
+        other = _counterpart(one, second.columns)
         if other is None:
             continue
+        name = one.threshold.name if one.threshold.name == other.threshold.name else RUN
         made, made_there = at_threshold(first.scoring, one.threshold), at_threshold(second.scoring, other.threshold)
         for key in AT_THRESHOLD:
             if key in one.figures and key in other.figures and key != "random_map":
                 pair = paired(first.scoring.tally, second.scoring.tally, made[key], made_there[key])
-                differences[one.threshold.name, key] = pair
+                differences[name, key] = pair
     statistics = of_all()
     for key, statistic in statistics.items():
         own = not any(word in key for word in ("centred", "whole"))  # baselines are the same for all
@@ -203,9 +204,11 @@ def compare(first: Report, second: Report) -> Comparison:
     return Comparison((first.name, second.name), differences)
 
 
-def _alike(one: Threshold, other: Threshold) -> bool:
-    """Whether two columns answer one question: the same source, or each run's own rule."""
-    return one.name == other.name or (one.is_own and other.is_own)
+def _counterpart(column: Column, others: Sequence[Column]) -> Column | None:
+    """The column that answers the same question: of the same threshold source, or of each run's own rule."""
+    alike = [each for each in others if each.threshold.name == column.threshold.name]
+    own = [each for each in others if each.threshold.is_own and column.threshold.is_own]
+    return next(iter(alike + own), None)
 
 
 def _measured(scoring: Scoring, statistics: Mapping[str, Any]) -> dict[str, Estimate]:
