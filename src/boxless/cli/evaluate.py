@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +41,9 @@ def evaluate(
     boxes: Annotated[
         str | None, typer.Option("--boxes", metavar="FILE", help="True boxes for --maps: CSV, COCO or wsol metadata.")
     ] = None,
+    masks: Annotated[
+        str | None, typer.Option("--masks", metavar="DIR", help="Where true masks are, if not beside the images.")
+    ] = None,
     contours: Annotated[
         str, typer.Option("--contours", metavar="NAME", help="The box of the largest component, or all.")
     ] = "largest",
@@ -71,13 +74,21 @@ def evaluate(
     shared = {"split": split, "protocol": protocol, "contours": contours, "replicates": bootstrap, "images": images}
     with Output(as_json=as_json) as output:
         if maps is not None or boxes is not None:
-            refuse_with_maps(what, pseudo_boxes, format)
+            refuse_with_maps(
+                {"RUN or DATA": what, "--pseudo-boxes": pseudo_boxes, "--masks": masks, "--format": format}
+            )
             reports = [_of_maps(maps, boxes, compat, shared, output.listener)]
         else:
             if compat is not None:
                 raise ConfigError("--compat: it is for --maps, whose grid of 224 x 224 the figures are defined on.")
             runs, data = runs_and_data(what or [])
-            own = {"format": format or "auto", "pseudo_boxes": pseudo_boxes, "device": device, "batch_size": batch_size}
+            own = {
+                "format": format or "auto",
+                "pseudo_boxes": pseudo_boxes,
+                "masks": masks,
+                "device": device,
+                "batch_size": batch_size,
+            }
             if data is None and len(runs) > 1:
                 data, own["format"], shared["images"] = _data_of(runs[0], format, images)
             reports = [_of_run(run, data, shared | own, output.listener) for run in runs]
@@ -85,9 +96,8 @@ def evaluate(
         _show(reports, out, output)
 
 
-def refuse_with_maps(what: Sequence[str] | None, pseudo_boxes: str | None, format: str | None) -> None:  # noqa: A002
+def refuse_with_maps(given: Mapping[str, object]) -> None:
     """Refuse what maps alone cannot be given."""
-    given = {"RUN or DATA": what, "--pseudo-boxes": pseudo_boxes, "--format": format}
     if wrong := [name for name, value in given.items() if value]:
         raise ConfigError(f"--maps scores .npy files against --boxes alone; leave out {', '.join(wrong)}.")
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from boxless.data.box_files import read_box_file
 from boxless.data.catalog import Catalog, read_catalog
+from boxless.data.masks import Masks, read_masks
 from boxless.data.truth import Truth, read_truth
 from boxless.errors import ConfigError, DataError, MissingTruthError
 from boxless.listener import Listener
@@ -18,6 +19,7 @@ from boxless.metrics.boxes import Contours, clip_to, iou_curves
 from boxless.ops.components import default_thresholds
 from boxless.predict.localizer import Localizer
 from boxless.protocol.passes import Mapped, Pass
+from boxless.protocol.pixels import pixel_fields
 from boxless.protocol.report import Report, make_report
 from boxless.protocol.scoring import LEVELS, Scoring
 from boxless.protocol.threshold import ORACLE, PSEUDO, VALIDATION, Threshold, found, parse_sources
@@ -42,6 +44,7 @@ def evaluate(
     split: str = "test",
     protocol: str | Sequence[str] = DEFAULT_PROTOCOL,
     pseudo_boxes: str | Path | None = None,
+    masks: str | Path | None = None,
     contours: Contours = "largest",
     replicates: int = 1000,
     format: str = "auto",  # noqa: A002
@@ -63,6 +66,7 @@ def evaluate(
         protocol: Where thresholds come from: names of `boxless.protocol.threshold.SOURCES`, or ``all``. ``validation``
             takes the best one on the split ``val`` of the same data.
         pseudo_boxes: A file of boxes of the split ``val``, for ``validation-pseudo``.
+        masks: Where the data's true masks are, if not in a usual place; see `boxless.data.masks.read_masks`.
         contours: The candidates: the box of the ``largest`` component, or those of ``all``.
         replicates: Of the bootstrap that intervals come from; 0 leaves them out.
         format: The format of ``source``.
@@ -94,7 +98,7 @@ def evaluate(
     truth = _truth(catalog, split, listener)
     found_rules = [work.find(rule, contours, pseudo_boxes) for rule in rules]
     scoring = Scoring(rules, contours=contours, replicates=replicates)
-    without, refused = work.score(items, split, truth, scoring)
+    without, refused = work.score(items, split, truth, read_masks(catalog, split, masks), scoring)
     return make_report(
         str(getattr(loaded, "folder", "") or "run"),
         scoring,
@@ -157,7 +161,7 @@ class _Evaluation:
         return found(rule, 100.0 * right / count, default_thresholds(), LEVELS, f"{count:,} images with {source}")
 
     def score(
-        self, items: Sequence[Item], split: str, truth: Truth, scoring: Scoring
+        self, items: Sequence[Item], split: str, truth: Truth, masks: Masks | None, scoring: Scoring
     ) -> tuple[int, list[tuple[str, str]]]:
         """Sum up all figures of a split: how many images had no true box, and what was refused."""
         work = Pass(self.run, self.batch_size)
@@ -169,7 +173,8 @@ class _Evaluation:
                 without += sum(not len(each) for each in boxes)
                 names = [item.name for item in mapped.items]
                 if names:
-                    scoring.update(names, mapped.maps, boxes, mapped.sizes, mapped.named)
+                    pixels = pixel_fields(masks, names, mapped.maps, work.refused)
+                    scoring.update(names, mapped.maps, boxes, mapped.sizes, mapped.named, pixels)
             self.listener.advance(done)
         self.listener.end()
         return without, work.refused

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from boxless.metrics.baselines import SIDES
+from boxless.metrics.masks import piou_of, pxap_of
+from boxless.protocol.pixels import BACKGROUND, FOREGROUND, IMAGE_AP
 from boxless.protocol.scoring import FIELD_LEVEL, LEVELS, WRONG_KINDS
 
 if TYPE_CHECKING:
@@ -94,6 +96,9 @@ def of_all() -> dict[str, Statistic]:
     side = int(np.abs(np.asarray(SIDES) - CENTRED_SIDE).argmin())
     return {
         "class_accuracy": lambda means: means["class1"],
+        "pixel_average_precision": lambda means: pxap_of(means[FOREGROUND], means[BACKGROUND]),
+        "pixel_iou": lambda means: 100 * piou_of(means[FOREGROUND], means[BACKGROUND]).max(-1),
+        "image_average_precision": lambda means: means[IMAGE_AP],
         "class_accuracy_top5": lambda means: means["class5"],
         "centred_box": _entry(field, side),
         "centred_box_best": _highest(field, 0),
