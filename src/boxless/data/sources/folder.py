@@ -14,11 +14,15 @@ from boxless.errors import DataError
 if TYPE_CHECKING:
     from boxless.data.catalog import Catalog
 
-MASKS_FOLDER = "masks"  # beside split folders: truth, no class
+MASKS_FOLDER = "masks"  # beside split folders, or beside classes whose names it repeats: truth, no class
 
 
 class FolderSource:
-    """One folder per class; deeper folders belong to the class above. Boxes may lie in ``boxes.csv`` at the root."""
+    """One folder per class; deeper folders belong to the class above. Boxes may lie in ``boxes.csv`` at the root.
+
+    A folder ``masks`` at the root is left out if there are split folders, or if all that it holds are folders named
+    like the classes beside it: true masks, see `boxless.data.masks`. Otherwise it is a class.
+    """
 
     takes_images = False
 
@@ -34,13 +38,13 @@ class FolderSource:
     def read(self, path: Path, images: Path | None = None) -> Listing:
         """Folders to classes."""
         splits = split_folders(path)
-        depth = 1 if splits else 0
+        depth, apart = (1, False) if splits else (0, _repeats_classes(path))
         listing = Listing(path, [])
         loose: list[str] = []
         skipped: list[str] = []
         for name in walk(path):
             parts = name.split("/")
-            if splits and parts[0] not in splits:
+            if (splits and parts[0] not in splits) or (apart and parts[0] == MASKS_FOLDER):
                 continue
             if len(parts) < depth + 2:
                 (loose if is_image(name) else []).append(name)
@@ -79,6 +83,16 @@ def split_folders(path: Path) -> dict[str, str]:
     return found
 
 
+def _repeats_classes(path: Path) -> bool:
+    """Whether ``masks`` beside class folders holds masks of theirs: folders of their names, and no image of its own."""
+    folders = _folders(path)
+    if MASKS_FOLDER not in folders:
+        return False
+    inside = _folders(path / MASKS_FOLDER)
+    own = any(is_image(each.name) for each in (path / MASKS_FOLDER).iterdir() if each.is_file())
+    return bool(inside) and not own and set(inside) <= set(folders) - {MASKS_FOLDER}
+
+
 def _folders(path: Path) -> list[str]:
     try:
         return sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith((".", "__")))
@@ -90,6 +104,8 @@ def _report(listing: Listing, splits: dict[str, str], loose: list[str], skipped:
     root = listing.root
     filled = {entry.labels[0] for entry in listing.entries}
     folders = {name for top in splits for name in _folders(root / top)} if splits else set(_folders(root))
+    if not splits and _repeats_classes(root):
+        folders.discard(MASKS_FOLDER)
     listing.empty_classes = sorted(folders - filled)
     if splits and (others := [name for name in _folders(root) if name not in splits and name != MASKS_FOLDER]):
         listing.problems.append(f"left out, being no splits: the folders {some(others)}")
