@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from boxless.metrics.localization import mean_iou as mean_iou
     from boxless.metrics.localization import top_k_class as top_k_class
     from boxless.metrics.localization import top_k_localization as top_k_localization
+    from boxless.metrics.masks import piou_of as piou_of
+    from boxless.metrics.masks import pixel_counts as pixel_counts
+    from boxless.metrics.masks import pxap_of as pxap_of
+    from boxless.metrics.shells import PixelAveragePrecision as PixelAveragePrecision
+    from boxless.metrics.shells import PixelScores as PixelScores
 
 _HOMES = {
     "BoxAccuracy": "box_metric",
@@ -37,6 +42,8 @@ _HOMES = {
     "Difference": "bootstrap",
     "ERROR_KINDS": "errors",
     "Estimate": "bootstrap",
+    "PixelAveragePrecision": "shells",
+    "PixelScores": "shells",
     "SIDES": "baselines",
     "Tally": "bootstrap",
     "box_accuracy": "localization",
@@ -48,6 +55,9 @@ _HOMES = {
     "iou_curves": "boxes",
     "mean_iou": "localization",
     "paired": "bootstrap",
+    "piou_of": "masks",
+    "pixel_counts": "masks",
+    "pxap_of": "masks",
     "random_maps": "baselines",
     "top_k_class": "localization",
     "top_k_localization": "localization",
