@@ -17,7 +17,7 @@ SEVEN = [[STRIPE]] * 3 + [[HALF]] * 2 + [[WHOLE]] * 2
 
 @pytest.fixture(scope="session")
 def steps() -> np.ndarray:
-    """A map of ten columns: its box is the whole below the threshold 0.25, the left half below 0.5, then the left fifth.
+    """Ten columns: the box is the whole below the threshold 0.25, the left half below 0.5, then the left fifth.
 
     IoU with the true box STRIPE: 0.2, 0.4, 1. With HALF: 0.5, 1, 0.4. With WHOLE: 1, 0.5, 0.2. Otsu's threshold is
     just above 0.5, as 0.8 * 0.2 * (1 - 0.34375)^2 = 0.069 is more than 0.5 * 0.5 * (0.7 - 0.25)^2 = 0.051.
