@@ -83,7 +83,7 @@ def at_threshold(scoring: Scoring, threshold: Threshold) -> dict[str, Statistic]
     found["box_accuracy"] = each[FIELD_LEVEL]
     found["box_accuracy_v2"] = lambda means: np.mean([each[level](means) for level in LEVELS], axis=0)
     found |= {key: _entry(field, columns[FIELD_LEVEL]) for key, field in _FIELDS.items()}
-    found["error_class"] = lambda means: 100 - means["boxed class1"]
+    found["error_class"] = lambda means: 100 - means["class right"]
     if threshold.is_oracle:
         found["highest_mean_iou"] = _highest("iou", begin)
         found["random_map"] = _highest("random", begin)

@@ -100,6 +100,8 @@ class Scoring:
             first = named.first if named else np.ones(len(trues), dtype=np.bool_)
             codes = dissect(boxes, trues, first, FIELD_LEVEL)
             fields |= {kind: _share(codes == ERROR_KINDS.index(kind), ious) for kind in WRONG_KINDS}
+            if named:
+                fields["class right"] = _share(first[:, None], ious[:, :1])[:, 0]
         if not self.compat:
             fields |= self._baselines(names, maps.shape[1:], trues, sizes)
         if named:
@@ -181,7 +183,6 @@ class Scoring:
         return {
             "class1": 100.0 * named.first,
             "class5": 100.0 * named.five,
-            "boxed class1": _share(first, ious[:, :1])[:, 0],
             "top1": _share(right & first, ious),
             "top5": _share(right & five, ious),
             "top5 agnostic": _share(right_shown & five, ious),
