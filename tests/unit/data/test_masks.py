@@ -120,6 +120,14 @@ def test_a_mask_may_be_larger_or_smaller_than_its_image_and_comes_at_the_size_of
     assert mask.tolist() == [[True, True, True, False, False, False]] * 2
 
 
+def test_of_a_long_image_a_small_mask_has_few_rows_and_its_proportions_only_within_one(folder: Catalog) -> None:
+    Image.new("RGB", (1000, 33)).save(folder.root / "val/a/2.jpg")
+    masks = read_masks(folder, "val")
+    assert masks is not None
+    save(folder.root / "masks/val/a/2.png", np.ones((3, 100)))  # 3.3 rows; of 3 rows there would be 91 columns
+    assert masks.of("val/a/2.jpg", (2, 2))[0].all()
+
+
 @pytest.mark.parametrize(("old", "new"), [(4, 2), (3, 7), (36, 224), (58, 224), (300, 224), (21, 300), (501, 224)])
 def test_masks_are_resized_as_opencv_does(old: int, new: int) -> None:
     mask = np.random.default_rng(old).random((old, old + 1)) < 0.5
@@ -217,3 +225,13 @@ def test_a_class_may_be_called_masks(tree: Tree, own: str) -> None:
     catalog = read_catalog(root)
     assert catalog.classes == ("a", "b", "masks")
     assert all(read_masks(catalog, split) is None for split in catalog.splits)
+
+
+def test_where_a_class_is_called_masks_they_may_lie_in_another_folder(tree: Tree, tmp_path: Path) -> None:
+    catalog = read_catalog(tree("a/1.jpg", "masks/1.jpg"))
+    save(tmp_path / "truth/a/1.png", LEFT)
+    save(tmp_path / "truth/masks/1.png", TOP)
+    split = next(split for split, items in catalog.splits.items() if items)
+    masks = read_masks(catalog, split, tmp_path / "truth")
+    assert masks is not None
+    assert masks.names == tuple(item.name for item in catalog.splits[split])
