@@ -6,6 +6,7 @@ METHODS = Registry(
     "method",
     {
         "cam": "boxless.methods.cam:CAM",
+        "has": "boxless.methods.has:HaS",
     },
 )
 

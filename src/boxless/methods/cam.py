@@ -6,7 +6,7 @@ Zhou, Khosla, Lapedriza, Oliva and Torralba, "Learning Deep Features for Discrim
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, final
+from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
 from annotated_types import Ge, Lt
@@ -20,7 +20,6 @@ from boxless.ops.maps import normalize
 from boxless.types import Batch, Localization
 
 
-@final
 class CAM(Method):
     """Global average pooling and one linear layer; its weights turn the features into a map for each class.
 
@@ -63,7 +62,11 @@ class CAM(Method):
         self.classifier = nn.Linear(self.neck.channels, num_classes)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        return {"classification": classification(self._logits(self._grid(batch.images)), batch)}
+        return {"classification": classification(self.scores(batch.images), batch)}
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Class scores (b, k) of images (b, 3, h, w)."""
+        return self._logits(self._grid(images))
 
     def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
         grid = self._grid(images)

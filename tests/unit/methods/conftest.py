@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from boxless.backbones.base import Backbone, Stage
+from boxless.methods.base import Method
+from boxless.types import Batch, Features
+
+
+class Pyramid(Backbone):
+    """The image is the finest grid, its 2 x 2 means the next, their 2 x 2 means the coarsest; it counts its passes."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.stages = tuple(Stage(name, channels, 2**i) for i, name in enumerate(("fine", "middle", "coarse")))
+        self.prefix_tokens, self.licence = 0, "none"
+        self.mean = self.std = (0.0, 0.0, 0.0)
+        self.passes = 0
+        self.seen: Tensor | None = None
+
+    def extract(self, images: Tensor) -> Features:
+        self.passes, self.seen = self.passes + 1, images
+        grids = [images]
+        for _ in self.stages[1:]:
+            grids.append(F.avg_pool2d(grids[-1], 2))
+        return Features(tuple(grids[tap] for tap in self.taps))
+
+
+@pytest.fixture
+def pyramid() -> Callable[..., Pyramid]:
+    return Pyramid
+
+
+@pytest.fixture
+def some_batch() -> Callable[..., Batch]:
+    def build(count: int = 3, side: int = 8, classes: int = 4, *, channels: int = 3, several: bool = False) -> Batch:
+        generator = torch.Generator().manual_seed(11)
+        images = torch.rand(count, channels, side, side, generator=generator)
+        labels = torch.arange(count) % classes
+        targets = F.one_hot(labels, classes).float()
+        if several:
+            targets[:, 0] = 1
+        return Batch(images, labels, targets, torch.arange(count), several)
+
+    return build
+
+
+@pytest.fixture
+def descend() -> Callable[[Method, Batch], dict[str, float]]:
+    """One step of gradient descent at rate 1 on the sum of the losses, which are returned."""
+
+    def run(method: Method, batch: Batch) -> dict[str, float]:
+        losses = method.train().losses(batch, 0.0)
+        parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
+        gradients = torch.autograd.grad(torch.stack(list(losses.values())).sum(), parameters)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter -= gradient
+        return {name: value.item() for name, value in losses.items()}
+
+    return run
