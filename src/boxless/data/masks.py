@@ -107,7 +107,8 @@ def resize_nearest(mask: Bools, size: Size) -> Bools:
         np.minimum((np.arange(new) * (1 / (new / old))).astype(np.int64), old - 1)
         for new, old in zip(size[::-1], mask.shape, strict=True)
     )
-    return mask.take(rows, axis=0).take(columns, axis=1)
+    resized: Bools = mask.take(rows, axis=0).take(columns, axis=1)
+    return resized
 
 
 def _listed(catalog: Catalog, split: str, root: Path | None) -> Masks | None:
