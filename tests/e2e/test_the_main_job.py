@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from boxless.formats import FORMATS
+from boxless.protocol.report import make_report
+from boxless.protocol.scoring import Scoring
+from boxless.protocol.threshold import parse_sources
 
 from .conftest import TINY, Boxless
 
@@ -76,8 +81,10 @@ def test_boxes_below_the_score_asked_for_are_left_out(
 def test_evaluation_prints_figures_and_gives_them_as_json(boxless: Boxless, run: Path, shapes: Path) -> None:
     shown, parsed = boxless("evaluate", run, shapes), boxless("evaluate", run, shapes, "--json", "--split", "val")
     assert (shown.code, parsed.code) == (0, 0), shown.err + parsed.err
-    assert "MaxBoxAcc" in shown.out
+    assert "ORACLE: these boxes" in shown.out
     assert isinstance(parsed.json, dict)
+    assert [each["threshold"]["oracle"] for each in parsed.json["protocols"]] == [False, True]
+    assert len(parsed.json["curves"]["box_accuracy"]["0.5"]) == 1000
     assert parsed.json["refused"] == []
 
 
@@ -160,13 +167,27 @@ def test_the_demo_says_where_to_look(boxless: Boxless, tmp_path: Path, monkeypat
     import boxless.demo as module
 
     def stand_in(folder: Path, *, device: str, seed: int, listener: object) -> module.DemoResult:
-        rows = [("class accuracy", f"{seed}.0 %", device)]
-        return module.DemoResult(rows, folder / "sheet.png", folder / "index.html", folder / "run", ())
+        scoring, rules = Scoring([], replicates=0), parse_sources("oracle-test", "otsu")
+        whole = np.array([[0.0, 0.0, 4.0, 4.0]])
+        scoring.update(["a.png"], np.ones((1, 4, 4)), [whole], [(4, 4)])
+        report = make_report(
+            "run",
+            scoring,
+            rules,
+            split=f"seed {seed}, {device}",
+            truth_source="",
+            box_rule="",
+            without_box=0,
+            refused=(),
+        )
+        return module.DemoResult(report, 30.0, folder / "sheet.png", folder / "index.html", folder / "run", ())
 
     monkeypatch.setattr(module, "run_demo", stand_in)
     command = ("demo", "--out", tmp_path, "--seed", 7, "--device", "cpu")
     shown, parsed = boxless(*command), boxless(*command, "--json")
-    assert "7.0 %" in shown.out
+    assert "1 (seed 7, cpu)" in shown.out
+    assert re.search(r"GT-known\) +100\.0\n", shown.out)
     assert (tmp_path / "index.html").as_uri() in shown.out
-    assert parsed.json["rows"] == [{"name": "class accuracy", "value": "7.0 %", "note": "cpu"}]
+    assert parsed.json["evaluation"]["protocols"][0]["figures"]["box_accuracy"]["value"] == 100
+    assert parsed.json["images_per_second"] == 30
     assert parsed.json["page"] == str(tmp_path / "index.html")
