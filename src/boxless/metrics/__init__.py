@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from boxless.metrics.masks import piou_of as piou_of
     from boxless.metrics.masks import pixel_counts as pixel_counts
     from boxless.metrics.masks import pxap_of as pxap_of
-    from boxless.metrics.shells import PixelAveragePrecision as PixelAveragePrecision
-    from boxless.metrics.shells import PixelScores as PixelScores
+    from boxless.metrics.pixel_metric import PixelAveragePrecision as PixelAveragePrecision
+    from boxless.metrics.pixel_metric import PixelScores as PixelScores
 
 _HOMES = {
     "BoxAccuracy": "box_metric",
@@ -42,8 +42,8 @@ _HOMES = {
     "Difference": "bootstrap",
     "ERROR_KINDS": "errors",
     "Estimate": "bootstrap",
-    "PixelAveragePrecision": "shells",
-    "PixelScores": "shells",
+    "PixelAveragePrecision": "pixel_metric",
+    "PixelScores": "pixel_metric",
     "SIDES": "baselines",
     "Tally": "bootstrap",
     "box_accuracy": "localization",

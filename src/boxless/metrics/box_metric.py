@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from boxless.errors import DataError
 from boxless.metrics._checks import check_iou
+from boxless.metrics._counting import CountingMetric, plain, thresholds_of
 from boxless.metrics.boxes import Compat, Contours, Size, check_rules, iou_curves
-from boxless.ops._checks import check_ascending
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -39,7 +38,7 @@ class BoxScores(NamedTuple):  # torchmetrics looks for tensors in what is comput
     max_mean_iou: float  # in [0, 1]
 
 
-class BoxAccuracy(Metric):  # type: ignore[misc,unused-ignore]
+class BoxAccuracy(CountingMetric):
     """Box accuracy of maps at every threshold: MaxBoxAcc and MaxBoxAccV2 (Choe et al., CVPR 2020).
 
     MaxBoxAcc is the highest share of images, over one threshold for all, whose box has an IoU of 0.5 or more with a
@@ -61,8 +60,6 @@ class BoxAccuracy(Metric):  # type: ignore[misc,unused-ignore]
         ConfigError: An unknown rule.
     """
 
-    full_state_update = False
-    higher_is_better = True
     correct: Tensor
     overlap: Tensor
     images: Tensor
@@ -138,25 +135,3 @@ class BoxAccuracy(Metric):  # type: ignore[misc,unused-ignore]
             max_box_acc_v2=float(np.average(best)),
             max_mean_iou=float(mean_iou.max()),
         )
-
-
-def thresholds_of(thresholds: int | ArrayLike) -> Floats:
-    """That many thresholds from 0 on, or these.
-
-    Raises:
-        DataError: No positive number, or a row that is not strictly ascending in [0, 1).
-    """
-    if isinstance(thresholds, int | np.integer) and not isinstance(thresholds, bool):
-        if thresholds < 1:
-            raise DataError(f"thresholds: got {thresholds}; give one or more.")
-        return check_ascending(np.arange(thresholds) * (1 / thresholds))  # as numpy.arange(0, 1, 1 / thresholds) has it
-    return check_ascending(np.asarray(thresholds))
-
-
-def plain(values: Any) -> Any:
-    """A tensor of any device as an array; anything else as it is."""
-    return (
-        values.detach().cpu().float().numpy()
-        if isinstance(values, Tensor) and values.dtype == torch.bfloat16
-        else (values.detach().cpu().numpy() if isinstance(values, Tensor) else values)
-    )

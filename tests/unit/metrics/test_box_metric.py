@@ -254,3 +254,12 @@ def test_two_processes_give_just_the_figures_of_one(tmp_path, monkeypatch):
             assert equal(scores._replace(**rest), expected._replace(**rest))
     assert shares[0] + shares[2] == expected.images
     assert (shares[1], shares[3]) == (expected.images, 0)
+
+
+def test_what_was_computed_before_a_merge_is_computed_anew() -> None:
+    parts = [BoxAccuracy(thresholds=[0.5]) for _ in range(2)]
+    for part, box in zip(parts, ([[0, 0, 4, 4]], [[0, 0, 1, 1]]), strict=True):
+        part.update(np.ones((1, 4, 4)), [np.array(box, dtype=float)], [(4, 4)])
+    assert parts[0].compute().max_box_acc == 100
+    parts[0].merge_state(parts[1])
+    assert parts[0].compute().max_box_acc == 50

@@ -10,7 +10,7 @@ import torch
 
 from boxless.errors import DataError
 from boxless.metrics.masks import piou_of, pixel_counts, pxap_of
-from boxless.metrics.shells import PixelAveragePrecision
+from boxless.metrics.pixel_metric import PixelAveragePrecision
 
 DRAWS = np.random.default_rng(5)
 MAPS = DRAWS.random((7, 6, 5))

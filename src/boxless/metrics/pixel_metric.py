@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from boxless.metrics.box_metric import plain, thresholds_of
+from boxless.metrics._counting import CountingMetric, plain, thresholds_of
 from boxless.metrics.masks import piou_of, pixel_counts, precision_recall_of, pxap_of
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class PixelScores(NamedTuple):  # a named tuple for the reason that BoxScores is
     background: Counts  # (t + 2,)
 
 
-class PixelAveragePrecision(Metric):  # type: ignore[misc,unused-ignore]
+class PixelAveragePrecision(CountingMetric):
     """PxAP of maps against masks (Choe et al., CVPR 2020), with pixel IoU and the average precision of single images.
 
     `boxless.metrics.masks` says how each is defined. Values are compared with thresholds as they are, and not as
@@ -56,8 +55,6 @@ class PixelAveragePrecision(Metric):  # type: ignore[misc,unused-ignore]
         DataError: Thresholds that are not as said above.
     """
 
-    full_state_update = False
-    higher_is_better = True
     foreground: Tensor
     background: Tensor
     images: Tensor
