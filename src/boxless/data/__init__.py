@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from boxless.data.checks import inspect as inspect
     from boxless.data.images import list_images as list_images
     from boxless.data.images import read_image as read_image
+    from boxless.data.masks import Masks as Masks
+    from boxless.data.masks import read_masks as read_masks
     from boxless.data.transforms import Augment as Augment
     from boxless.data.transforms import Preprocess as Preprocess
     from boxless.data.truth import Truth as Truth
@@ -23,6 +25,7 @@ _HOMES = {
     "Augment": "transforms",
     "Catalog": "catalog",
     "Inspection": "checks",
+    "Masks": "masks",
     "Preprocess": "transforms",
     "Truth": "truth",
     "cache_folder": "cache",
@@ -30,6 +33,7 @@ _HOMES = {
     "list_images": "images",
     "read_catalog": "catalog",
     "read_image": "images",
+    "read_masks": "masks",
     "read_truth": "truth",
 }
 __all__ = sorted(_HOMES)
