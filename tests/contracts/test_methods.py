@@ -43,7 +43,7 @@ def test_it_learns(name: str, backbone: str) -> None:
     optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
     totals = []
     for step in range(20):
-        torch.manual_seed(5)  # what a method hides or mixes at random is the same in each step: the loss can be compared
+        torch.manual_seed(5)  # the same random draws in each step, so that losses compare
         total = torch.stack(list(method.losses(batch, step / 20).values())).sum()
         optimizer.zero_grad()
         total.backward()

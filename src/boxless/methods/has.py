@@ -25,8 +25,8 @@ class HaS(CAM):
     """CAM's network, which in training sees each image with some squares of a regular grid hidden.
 
     Args:
-        patch: Side of a square in pixels. The paper takes 16, 32, 44 or 56 for images of 224 pixels and finds 32 best
-            for localization with GoogLeNet; wsolevaluation has 4. Smaller images want smaller squares.
+        patch: Side of a square in pixels. The paper tries 16, 32, 44 and 56 in images of 224 pixels; wsolevaluation has
+            4. Smaller images want smaller squares.
         drop_rate: Probability that a square is hidden, drawn for each square of each image; the paper's is 0.5.
         stride: Input pixels per cell of the grid that is read: the last stage with this stride or a finer one.
         fuse: Lay the coarser stages over that grid.
@@ -72,8 +72,8 @@ def hide(images: Tensor, patch: int, drop_rate: float) -> Tensor:
     """A copy of the images (b, c, h, w) with squares of ``patch`` pixels set to zero, each with this probability.
 
     The squares tile each image from its upper left corner; those at the right and lower edge may be cut. Images are
-    normalised, so that zero is the data's mean colour: by the paper (3.1) a hidden patch must not change the
-    distribution of what the first layer sees.
+    normalised, so that zero is the data's mean colour, as the paper wants it: what the first layer gives should have
+    the same mean in training, with patches hidden, as in use, with none.
     """
     count, _, height, width = images.shape
     rows, columns = -(-height // patch), -(-width // patch)
