@@ -51,7 +51,7 @@ def test_each_iou_level_has_its_own_best_threshold(score: Score) -> None:
 
 def test_thresholds_found_elsewhere_are_applied_level_by_level(score: Score) -> None:
     scoring = score(protocol="validation,oracle-test")
-    carried = Threshold("validation", LEVELS, (0.5, 0.3, 0.0))
+    carried = Threshold("validation", LEVELS, (0.5, 0.499, 0.0))  # the first and last of their boxes
     found = {key: scoring.tally.estimate(each).value for key, each in at_threshold(scoring, carried).items()
              if key.startswith("box_accuracy")}  # fmt: skip
     assert found["box_accuracy_0.3"] == pytest.approx(500 / 7)
