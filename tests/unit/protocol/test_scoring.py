@@ -75,6 +75,15 @@ def test_otsu_and_fixed_thresholds_have_their_own_figures(
     assert "highest_mean_iou" not in found  # it is an oracle
 
 
+def test_the_oracle_is_the_best_one_threshold_though_each_maps_own_may_be_better(score: Score) -> None:
+    rows = [np.repeat([1.0, 0.7], [2, 8]), np.repeat([1.0, 0.5, 0.0], [2, 3, 5])]  # right from 0.7 on, and below 0.5
+    scoring = score([[STRIPE], [HALF]], maps=[np.tile(row, (10, 1)) for row in rows])
+    assert figures(scoring, "otsu")["box_accuracy"] == 100
+    assert figures(scoring, "otsu")["mean_iou"] == 1
+    assert figures(scoring, "oracle-test")["box_accuracy"] == 50
+    assert figures(scoring, "oracle-test")["highest_mean_iou"] == pytest.approx(0.7)  # from 0.7 on: 1 and 0.4
+
+
 def test_a_fixed_threshold_need_not_be_in_the_sweep(steps: np.ndarray) -> None:
     scoring = Scoring(parse_sources("fixed=0.5000001", "otsu"), replicates=0)
     values = steps.copy()
