@@ -18,7 +18,7 @@ from boxless.metrics._checks import check_truth
 from boxless.metrics._overlap import best_overlaps, highest_over
 from boxless.ops._checks import check_ascending, check_map, check_maps
 from boxless.ops.boxes import clip, scale
-from boxless.ops.components import default_thresholds, sweep_batch, sweep_components
+from boxless.ops.components import default_thresholds, sweep_checked, sweep_components
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -77,8 +77,9 @@ def iou_curves(
             overlaps = best_overlaps(scale(swept.boxes, grid, size), truth, 0.0)
             found[i] = highest_over(overlaps, swept.lowest, swept.highest, len(levels))
         else:
-            swept_boxes, _ = sweep_batch(values[None], levels)
-            found[i] = best_overlaps(scale(swept_boxes[0], grid, size), truth, 0.0)
+            swept_boxes = np.zeros((len(levels), 4))
+            sweep_checked(values, levels, swept_boxes, np.zeros(len(levels), dtype=np.int64))
+            found[i] = best_overlaps(scale(swept_boxes, grid, size), truth, 0.0)
     return found
 
 

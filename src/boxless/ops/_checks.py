@@ -16,7 +16,7 @@ MOST_THRESHOLDS = 32_000  # ranks have 16 bits
 
 
 def check_map(values: ArrayLike, where: str = "map") -> NDArray[np.float64]:
-    """A map as a writable, contiguous float64 array of its own: float32 values stay exactly what they are.
+    """A map as a writable, contiguous float64 array, itself if it is one: float32 values stay exactly what they are.
 
     Raises:
         DataError: Not two-dimensional, without a pixel, too large, not numbers, or with a value that is not in [0, 1].
@@ -30,7 +30,7 @@ def check_map(values: ArrayLike, where: str = "map") -> NDArray[np.float64]:
         raise DataError(
             f"{where}: got shape {given.shape}; a side has at most {LARGEST_SIDE:,} pixels. Make it smaller."
         )
-    checked = np.array(given, dtype=np.float64, order="C")
+    checked = np.require(given, np.float64, ["C", "W"])  # of this one type, so that kernels are compiled once
     lowest, highest = checked.min(), checked.max()
     if not (lowest >= 0 and highest <= 1):  # written so that a nan, which min and max pass on, is refused
         row, column = np.argwhere(~((checked >= 0) & (checked <= 1)))[0].tolist()

@@ -85,11 +85,20 @@ def sweep_batch(maps: ArrayLike, thresholds: ArrayLike | None = None) -> tuple[N
     boxes = np.zeros((len(batch), len(levels), 4))
     areas = np.zeros((len(batch), len(levels)), dtype=np.int64)
     for i, each in enumerate(batch):
-        values = check_map(each, f"maps[{i}]")
-        peak = float(values.max())
-        if peak > 0:
-            _kernels.sweep(_pixel_kernels.rank(values, levels * peak, peak), ONE_EACH, False, boxes[i], areas[i])
+        sweep_checked(check_map(each, f"maps[{i}]"), levels, boxes[i], areas[i])
     return boxes, areas
+
+
+def sweep_checked(
+    values: NDArray[np.float64],
+    levels: NDArray[np.float64],
+    boxes: NDArray[np.float64],
+    areas: NDArray[np.int64],
+) -> None:
+    """`sweep_boxes` of a map and thresholds that were checked, into boxes (t, 4) and areas (t,) of zeros."""
+    peak = float(values.max())
+    if peak > 0:
+        _kernels.sweep(_pixel_kernels.rank(values, levels * peak, peak), ONE_EACH, False, boxes, areas)
 
 
 def largest_boxes(maps: ArrayLike, thresholds: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
