@@ -8,6 +8,7 @@ METHODS = Registry(
         "cam": "boxless.methods.cam:CAM",
         "has": "boxless.methods.has:HaS",
         "cutmix": "boxless.methods.cutmix:CutMix",
+        "acol": "boxless.methods.acol:ACoL",
     },
 )
 

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import importlib.util
+import json
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +32,7 @@ class Pyramid(Backbone):
         self.passes, self.seen = self.passes + 1, images
         grids = [images]
         for _ in self.stages[1:]:
-            grids.append(F.avg_pool2d(grids[-1], 2))
+            grids.append(F.avg_pool2d(grids[-1], 2, ceil_mode=True))
         return Features(tuple(grids[tap] for tap in self.taps))
 
 
@@ -64,3 +69,24 @@ def descend() -> Callable[[Method, Batch], dict[str, float]]:
         return {name: value.item() for name, value in losses.items()}
 
     return run
+
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+@pytest.fixture(scope="session")
+def peer_steps() -> dict[str, Any]:
+    """What wsolevaluation computes; the file says how it was made."""
+    content: dict[str, Any] = json.loads((GOLDEN / "training_steps.json").read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.fixture(scope="session")
+def step_cases() -> ModuleType:
+    """The inputs and weights of those steps."""
+    specification = importlib.util.spec_from_file_location("step_cases", GOLDEN / "step_cases.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
