@@ -62,7 +62,7 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    r"""Measure runs: how often the class and the box are right, and how sure that is.
+    r"""Measure how often class and box are right, and how sure that is.
 
     \b
       boxless evaluate runs/photos photos
