@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from boxless.errors import DataError
 from boxless.metrics._overlap import best_overlaps, highest_over
 from boxless.ops import _kernels, _pixel_kernels
 from boxless.ops._neighbourhood import EIGHT, FOUR, HALF_SQUARES
@@ -33,7 +34,20 @@ OUTSIDE = 32767  # a rank above all others
 
 
 def check_corners(boxes: Floats, where: str) -> Floats:
-    """True boxes (n, 4) as they are."""
+    """True boxes (n, 4) as they are.
+
+    Raises:
+        DataError: A negative coordinate, which wsolevaluation refuses too; the message begins with ``where``.
+    """
+    if (boxes < 0).any():
+        raise DataError(
+            f"{where}: got {boxes.min():g}; in the wsolevaluation rule coordinates are not negative. Clip them."
+        )
+    return boxes
+
+
+def on_grid(boxes: Floats, size: tuple[float, float], grid: tuple[int, int]) -> Floats:
+    """True boxes (n, 4) on the map's grid, both sizes (width, height); truncated, as wsolevaluation does."""
     return np.trunc(boxes * np.array(grid * 2, dtype=np.float64) / np.array(size * 2, dtype=np.float64))
 
 
