@@ -55,7 +55,7 @@ def test_of_several_true_boxes_the_best_counts(contours):
     assert iou_curves([VALUES], [both], [SIZE], THRESHOLDS, contours=contours).tolist() == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
     steps=st.sampled_from([1, 3, 1000]),

@@ -24,7 +24,7 @@ def there_at(sweep, place):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(values=STEPS | FLOATS, places=PLACES)
 def test_each_threshold_has_just_the_components_that_labelling_finds(values, places):
     thresholds = default_thresholds()[sorted(places)]
@@ -35,7 +35,7 @@ def test_each_threshold_has_just_the_components_that_labelling_finds(values, pla
         assert there_at(sweep, place) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(values=STEPS | FLOATS, places=PLACES)
 def test_the_largest_of_them_is_that_of_the_sweep_of_the_largest(values, places):
     thresholds = default_thresholds()[sorted(places)]
@@ -44,7 +44,7 @@ def test_the_largest_of_them_is_that_of_the_sweep_of_the_largest(values, places)
         assert max((each[4] for each in there_at(sweep, place)), default=0) == largest.areas[place]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(values=STEPS | FLOATS)
 def test_the_list_is_no_longer_than_twice_the_pixels_and_its_ranges_are_ranges(values):
     sweep = sweep_components(values)
