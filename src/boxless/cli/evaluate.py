@@ -75,7 +75,13 @@ def evaluate(
     with Output(as_json=as_json) as output:
         if maps is not None or boxes is not None:
             refuse_with_maps(
-                {"RUN or DATA": what, "--pseudo-boxes": pseudo_boxes, "--masks": masks, "--format": format}
+                {
+                    "RUN or DATA": what,
+                    "--pseudo-boxes": pseudo_boxes,
+                    "--masks": masks,
+                    "--format": format,
+                    "--batch-size": batch_size,
+                }
             )
             reports = [_of_maps(maps, boxes, compat, shared, output.listener)]
         else:

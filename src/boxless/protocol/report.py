@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from boxless.errors import ConfigError
+from boxless.errors import ConfigError, DataError
 from boxless.metrics.bootstrap import Difference, Estimate, paired
 from boxless.protocol.figures import AT_THRESHOLD, FRACTION, OF_ALL, PER_CENT, at_threshold, of_all
 from boxless.protocol.scoring import FIELD_LEVEL, LEVELS, Scoring
@@ -95,6 +95,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, for JSON; a figure that no image gave is null."""
+        replicates = self.scoring.tally.replicates
         return {
             "name": self.name,
             "split": self.split,
@@ -103,7 +104,7 @@ class Report:
             "truth": self.truth_source,
             "box_rule": self.box_rule,
             "iou_levels": list(LEVELS),
-            "interval": f"95 %, {self.scoring.tally.replicates} Poisson bootstrap replicates over images",
+            "interval": f"95 %, {replicates:,} Poisson bootstrap replicates over images" if replicates else None,
             "protocols": [
                 {"threshold": each.threshold.to_dict(), "figures": _plain_figures(each.figures)}
                 for each in self.columns
@@ -114,7 +115,7 @@ class Report:
                 "box_accuracy": {str(level): _plain(row) for level, row in zip(LEVELS, self.accuracy, strict=True)},
                 "mean_iou": _plain(self.mean_iou),
             },
-            "refused": dict(self.refused),
+            "refused": [{"name": name, "reason": reason} for name, reason in self.refused],
         }
 
 
@@ -184,7 +185,16 @@ def compare(first: Report, second: Report) -> Comparison:
 
     Raises:
         DataError: They are on different images.
+        ConfigError: Their boxes follow different rules.
     """
+    if first.box_rule != second.box_rule:
+        raise ConfigError(f"compare: the boxes are {first.box_rule}, and {second.box_rule}; evaluate both by one rule.")
+    tallies = first.scoring.tally, second.scoring.tally
+    if (tallies[0].count, tallies[0].digest) != (tallies[1].count, tallies[1].digest):
+        raise DataError(
+            f"compare: {first.name} was measured on {first.images:,} images and {second.name} on {second.images:,}, "
+            "which are not the same by their names; evaluate both on one split, and mend what one of them refused."
+        )
     differences: dict[tuple[str, str], Difference] = {}
     for one in first.columns:
         other = _counterpart(one, second.columns)

@@ -164,7 +164,7 @@ def test_a_broken_map_is_refused_by_name_and_the_rest_is_scored(
     assert "1.jpg.npy" in report.refused[0][1]
     assert report.images == 2
     assert report.column("fixed").figures["mean_iou"].value == 1
-    assert report.to_dict()["refused"] == dict(report.refused)
+    assert report.to_dict()["refused"] == [{"name": "a/1.jpg", "reason": report.refused[0][1]}]
 
 
 def test_a_file_that_is_no_map_is_refused_too(maps: Path, boxes: Path) -> None:

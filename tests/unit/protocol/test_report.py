@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -197,7 +198,7 @@ def test_a_source_that_one_alone_has_is_not_compared(score: Score) -> None:
 
 def test_reports_on_other_images_are_refused(score: Score) -> None:
     one, other = report_on(score(replicates=20)), report_on(score([[HALF]] * 6, replicates=20))
-    with pytest.raises(DataError, match="7 and 6 images that are not the same"):
+    with pytest.raises(DataError, match="on 7 images and .* on 6, which are not the same"):
         compare(one, other)
 
 
@@ -206,3 +207,10 @@ def test_without_replicates_differences_have_no_interval(score: Score) -> None:
     comparison = compare(report, report)
     assert {row[-2:] for row in comparison.rows()} == {("+0.0", "–"), ("+0.000", "–")}
     json.dumps(comparison.to_dict(), allow_nan=False)
+
+
+def test_reports_of_other_box_rules_are_not_compared(score: Score) -> None:
+    one = report_on(score(replicates=20))
+    other = dataclasses.replace(one, box_rule="the best of all")
+    with pytest.raises(ConfigError, match="evaluate both by one rule"):
+        compare(one, other)
