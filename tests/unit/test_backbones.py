@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import timm
 import torch
 
 from boxless.backbones import weights
+from boxless.backbones.base import Backbone, Stage
 from boxless.backbones.table import BACKBONES
 from boxless.backbones.timm_backbone import TimmBackbone
 from boxless.errors import ConfigError, UnknownNameError, WeightsError
@@ -105,6 +107,135 @@ def test_a_frozen_backbone_stays_in_evaluation_mode() -> None:
     backbone.train()
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+class Doubling(torch.nn.Module):
+    """Doubles in training; it has a weight, so that it shows in the state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, grid: torch.Tensor) -> torch.Tensor:
+        return grid * self.factor if self.training else grid
+
+
+def doubled_by_hand(model: torch.nn.Module, images: torch.Tensor, stage: int) -> torch.Tensor:
+    """What ``forward_features`` does, with the grid doubled behind a stage and class tokens left alone."""
+    if hasattr(model, "layer1"):  # a residual network
+        grid = model.maxpool(model.act1(model.bn1(model.conv1(images))))
+        for number, layer in enumerate((model.layer1, model.layer2, model.layer3, model.layer4), 1):
+            grid = layer(grid) * (2 if number == stage else 1)
+        return grid
+    if hasattr(model, "layers"):  # Swin: channels last
+        grid = model.patch_embed(images)
+        for number, layer in enumerate(model.layers):
+            grid = layer(grid) * (2 if number == stage else 1)
+        return grid.permute(0, 3, 1, 2)
+    tokens = model.norm_pre(model._pos_embed(model.patch_embed(images)))
+    for number, block in enumerate(model.blocks):
+        tokens = block(tokens)
+        if number == stage:
+            tokens = torch.cat([tokens[:, :1], tokens[:, 1:] * 2], 1)
+    return model.norm(tokens)[:, 1:].transpose(1, 2).unflatten(2, (6, 6))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "stage"),
+    [("test_resnet", 96, 3), ("test_resnet", 96, 4), ("test_vit", 96, 2), ("swin_tiny_patch4_window7_224", 224, 2)],
+)
+def test_an_inserted_module_changes_the_grid_of_its_stage_and_all_after_it(name: str, size: int, stage: int) -> None:
+    backbone, images = TimmBackbone(name, weights="random", image_size=size).eval(), torch.rand(1, 3, size, size)
+    plain = backbone(images).grid
+    assert backbone.insert(stage, Doubling()) is backbone.stages[stage]
+    assert torch.equal(backbone(images).grid, plain)  # in evaluation it does nothing
+    backbone.inserted.train()
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone(images).grid, doubled_by_hand(backbone.model, images, stage))
+    assert not any(module._forward_hooks for module in backbone.modules())
+
+
+def test_what_is_tapped_is_behind_what_is_inserted_and_what_is_before_it_stays() -> None:
+    backbone, images = (
+        TimmBackbone("test_efficientnet", weights="random", image_size=96).eval(),
+        torch.rand(1, 3, 96, 96),
+    )
+    backbone.tap(2, 3, -1)
+    before, at, last = backbone(images).grids
+    backbone.insert(3, Doubling())
+    backbone.insert(-1, Doubling())  # the convolution between the last stage and the pooling
+    backbone.inserted.train()
+    grids = backbone(images).grids
+    assert torch.equal(grids[0], before)
+    assert torch.equal(grids[1], 2 * at)
+    backbone.inserted[0].factor.data.fill_(1)
+    assert torch.equal(backbone(images).grids[2], 2 * last)
+
+
+def test_two_modules_at_one_stage_come_one_after_the_other() -> None:
+    backbone, images = TimmBackbone("test_resnet", weights="random", image_size=64).eval(), torch.rand(1, 3, 64, 64)
+    plain = backbone(images).grid
+    backbone.insert(-1, Doubling())
+    backbone.insert(4, torch.nn.ReLU6())
+    backbone.inserted.train()
+    torch.testing.assert_close(backbone(images).grid, (2 * plain).clamp(0, 6))
+
+
+def test_inserted_modules_belong_to_the_state_and_to_copies() -> None:
+    backbone, images = TimmBackbone("test_resnet", weights="random", image_size=64), torch.rand(2, 3, 64, 64)
+    names = set(backbone.state_dict())
+    backbone.insert(3, torch.nn.Dropout2d())
+    assert set(backbone.state_dict()) == names  # what has no weights leaves no trace
+    backbone.insert(-1, Doubling())
+    assert set(backbone.state_dict()) - names == {"inserted.1.factor"}
+    twin = copy.deepcopy(backbone.eval())
+    for each in (backbone, twin):
+        each.inserted[1].train()
+    twin.inserted[1].factor.data.fill_(3.0)
+    torch.testing.assert_close(twin(images).grid / 3, backbone(images).grid / 2)  # each goes through its own
+    twin.load_state_dict(backbone.state_dict())
+    torch.testing.assert_close(twin(images).grid, backbone(images).grid)
+
+
+def test_in_a_frozen_backbone_what_is_inserted_follows_the_methods_mode() -> None:
+    backbone = TimmBackbone("test_resnet", weights="random", image_size=64)
+    backbone.freeze()
+    backbone.insert(-1, Doubling())
+    backbone.train()
+    assert [module for module in backbone.modules() if module.training] == [backbone.inserted[0]]
+    backbone.eval()
+    assert not backbone.inserted[0].training
+
+
+def test_inserting_leaves_modes_and_random_state_as_found() -> None:
+    backbone = TimmBackbone("test_resnet", weights="random", image_size=64)
+    backbone.model.layer2.eval()
+    modes = [module.training for module in backbone.model.modules()]
+    state, statistics = torch.get_rng_state(), backbone.model.bn1.running_mean.clone()
+    backbone.insert(2, torch.nn.Identity())
+    assert [module.training for module in backbone.model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(backbone.model.bn1.running_mean, statistics)
+
+
+def test_a_stage_whose_module_does_not_give_its_grid_is_refused() -> None:
+    backbone = TimmBackbone("hrnet_w18_small", weights="random", image_size=64)
+    with pytest.raises(ConfigError, match=r"stage 2 of hrnet_w18_small: .* its module stage2 .* choose another"):
+        backbone.insert(2, torch.nn.Identity())
+    assert len(backbone.inserted) == 0
+    with pytest.raises(ConfigError, match="no such stage"):
+        backbone.insert(9, torch.nn.Identity())
+
+
+def test_a_backbone_that_does_not_heed_what_is_inserted_refuses_it() -> None:
+    class Plain(Backbone):
+        stages = (Stage("only", 3, 1),)
+
+        def extract(self, images: torch.Tensor) -> Features:
+            return Features((images,))
+
+    with pytest.raises(ConfigError, match="stage only: nothing can be inserted into Plain"):
+        Plain().insert(0, torch.nn.Identity())
 
 
 def test_the_offline_weights_fit_and_are_not_random() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any, final
 
 import timm
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from boxless.backbones import weights as weight_sources
-from boxless.backbones.base import Backbone, Stage
+from boxless.backbones.base import Backbone, Stage, evaluating
+from boxless.backbones.insertion import Place, hooked, layout_of
 from boxless.errors import ConfigError, UnknownNameError
 from boxless.types import Features
 
@@ -39,7 +41,8 @@ class TimmBackbone(Backbone):
         self, name: str, *, weights: str = "auto", image_size: int = 224, output_stride: int | None = None
     ) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.image_size = name, image_size
+        self._layouts: dict[int, Place] = {}  # how the grid lies in the outputs of the stages that were inserted at
         self.model = _create(name, image_size, output_stride)
         config = self.model.pretrained_cfg
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
@@ -57,6 +60,41 @@ class TimmBackbone(Backbone):
 
     def extract(self, images: Tensor) -> Features:
         """Compute the tapped stages; see :class:`Backbone`."""
+        changes = [(place, partial(self.pass_through, stage)) for stage, place in self._layouts.items()]
+        with hooked(self.model, changes, images.shape[2:]):
+            return self._extract(images)
+
+    def admit(self, stage: int) -> None:
+        """Find how the stage's grid lies in what its module gives; see :class:`Backbone`."""
+        if stage in self._layouts:
+            return
+        named = self.stages[stage]
+        module = "bn2" if self._has_head and stage == len(self.stages) - 1 else named.name
+        weight = next(self.model.parameters())
+        draws = torch.Generator().manual_seed(0)
+        images = torch.rand(1, 3, self.image_size, self.image_size, generator=draws).to(weight)
+        plain = {"norm": False, "return_prefix_tokens": False}
+        options = {name: plain.get(name, value) for name, value in self._options.items()}
+        with evaluating(self.model), torch.no_grad():
+            layout = layout_of(self.model, module, self.prefix_tokens, partial(self._one, stage, images, options))
+        if layout is None:
+            raise ConfigError(
+                f"stage {stage} of {self.name}: nothing can be inserted there, since what its module {module} gives is "
+                "not the stage's grid in any known layout; choose another stage or backbone."
+            )
+        self._layouts[stage] = Place(module, layout, named.stride, self.prefix_tokens)
+
+    def _one(self, stage: int, images: Tensor, options: dict[str, Any]) -> Tensor:
+        """The grid of one stage as the network gives it, with these options."""
+        if self._has_head and stage == len(self.stages) - 1:
+            final: Tensor = self.model.forward_intermediates(images, indices=[stage - 1], **options)[0]
+            return final
+        grids: list[Tensor] = self.model.forward_intermediates(
+            images, indices=[stage], intermediates_only=True, **options
+        )
+        return grids[0]
+
+    def _extract(self, images: Tensor) -> Features:
         head = len(self.stages) - 1 if self._has_head else None
         wanted = sorted({tap for tap in self.taps if tap != head})
         options = dict(self._options)
