@@ -9,6 +9,7 @@ METHODS = Registry(
         "has": "boxless.methods.has:HaS",
         "cutmix": "boxless.methods.cutmix:CutMix",
         "acol": "boxless.methods.acol:ACoL",
+        "adl": "boxless.methods.adl:ADL",
     },
 )
 

@@ -28,11 +28,14 @@ class Pyramid(Backbone):
         self.passes = 0
         self.seen: Tensor | None = None
 
+    def admit(self, stage: int) -> None:
+        pass
+
     def extract(self, images: Tensor) -> Features:
         self.passes, self.seen = self.passes + 1, images
-        grids = [images]
-        for _ in self.stages[1:]:
-            grids.append(F.avg_pool2d(grids[-1], 2, ceil_mode=True))
+        grids = [self.pass_through(0, images)]
+        for stage in range(1, len(self.stages)):
+            grids.append(self.pass_through(stage, F.avg_pool2d(grids[-1], 2, ceil_mode=True)))
         return Features(tuple(grids[tap] for tap in self.taps))
 
 
