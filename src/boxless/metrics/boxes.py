@@ -19,6 +19,7 @@ from boxless.metrics._overlap import best_overlaps, highest_over
 from boxless.ops._checks import check_ascending, check_map, check_maps
 from boxless.ops.boxes import clip, scale
 from boxless.ops.components import default_thresholds, sweep_checked, sweep_components
+from boxless.stream import default_workers, ordered_map
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -62,25 +63,35 @@ def iou_curves(
     check_rules(contours, compat)
     batch = check_maps(maps)
     levels = default_thresholds() if thresholds is None else check_ascending(thresholds)
-    trues = check_images(boxes, sizes, len(batch), compat)
-    found = np.full((len(batch), len(levels)), np.nan)
-    for i, (each, truth, size) in enumerate(zip(batch, trues, check_sizes(sizes), strict=True)):
-        values = check_map(each, f"maps[{i}]")
-        if not len(truth):
-            continue
-        grid = (values.shape[1], values.shape[0])
-        if compat:
-            on_grid = _wsolevaluation.on_grid(truth, size, grid)
-            found[i] = _wsolevaluation.curve(values, on_grid, levels, every=contours == "all")
-        elif contours == "all":
-            swept = sweep_components(values, levels)
-            overlaps = best_overlaps(scale(swept.boxes, grid, size), truth, 0.0)
-            found[i] = highest_over(overlaps, swept.lowest, swept.highest, len(levels))
-        else:
-            swept_boxes = np.zeros((len(levels), 4))
-            sweep_checked(values, levels, swept_boxes, np.zeros(len(levels), dtype=np.int64))
-            found[i] = best_overlaps(scale(swept_boxes, grid, size), truth, 0.0)
-    return found
+    trues, known = check_images(boxes, sizes, len(batch), compat), check_sizes(sizes)
+
+    def one(i: int) -> Floats:
+        values = check_map(batch[i], f"maps[{i}]")
+        if not len(trues[i]):
+            return np.full(len(levels), np.nan)
+        return _curve(values, trues[i], known[i], levels, contours, compat)
+
+    # The loops over pixels release the interpreter lock, so threads share out the maps.
+    workers = default_workers() if len(batch) > 1 else 0
+    curves = list(ordered_map(one, range(len(batch)), workers=workers, ahead=2 * workers))
+    return np.stack(curves) if curves else np.zeros((0, len(levels)))
+
+
+def _curve(
+    values: Floats, truth: Floats, size: Size, levels: Floats, contours: Contours, compat: Compat | None
+) -> Floats:
+    """The best IoU of one map at each threshold."""
+    grid = (values.shape[1], values.shape[0])
+    if compat:
+        on_grid = _wsolevaluation.on_grid(truth, size, grid)
+        return _wsolevaluation.curve(values, on_grid, levels, every=contours == "all")
+    if contours == "all":
+        swept = sweep_components(values, levels)
+        overlaps = best_overlaps(scale(swept.boxes, grid, size), truth, 0.0)
+        return highest_over(overlaps, swept.lowest, swept.highest, len(levels))
+    boxes = np.zeros((len(levels), 4))
+    sweep_checked(values, levels, boxes, np.zeros(len(levels), dtype=np.int64))
+    return best_overlaps(scale(boxes, grid, size), truth, 0.0)
 
 
 def check_rules(contours: str, compat: str | None) -> None:
