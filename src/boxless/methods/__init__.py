@@ -10,6 +10,7 @@ METHODS = Registry(
         "cutmix": "boxless.methods.cutmix:CutMix",
         "acol": "boxless.methods.acol:ACoL",
         "adl": "boxless.methods.adl:ADL",
+        "spg": "boxless.methods.spg:SPG",
     },
 )
 

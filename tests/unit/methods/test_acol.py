@@ -88,3 +88,11 @@ def test_attention_is_the_highest_normalised_map_of_the_classes_shown_without_gr
     assert got[0, 0].tolist() == [[1.0, 1.0], [0.5, 1.0]]
     assert got[1].abs().sum() == 0  # no class shown: nothing attended
     assert not got.requires_grad
+
+
+def test_attention_is_normalised_after_it_is_brought_to_a_size() -> None:
+    maps = torch.tensor([[[[0.0, 4.0]], [[9.0, 9.0]]]])
+    got = attention(maps, torch.tensor([[1, 0]]), (1, 4))
+    assert got.flatten().tolist() == [0.0, 0.25, 0.75, 1.0]  # of 0, 1, 3 and 4
+    within = attention(torch.tensor([[[[0.0, 4.0, 0.0, 0.0]]]]), torch.tensor([[1]]), (1, 2))
+    assert within.flatten().tolist() == [1.0, 0.0]  # of 2 and 0: the 4 is gone before
