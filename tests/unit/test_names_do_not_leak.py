@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boxless
+from boxless.maps import MAPS
 from boxless.methods import DEFAULT_METHOD, METHODS
 
 SOURCE = Path(boxless.__file__).parent
@@ -34,11 +35,12 @@ def leaks(text: str, names: set[str]) -> Iterator[str]:
 
 def test_no_method_is_named_outside_its_folder() -> None:
     names = set(METHODS)
+    maps = SOURCE / "maps" / "table.py"  # a table of its own: a map may be called as the method that trains for it
     found = [
         f"{path.relative_to(SOURCE)}, {leak}"
         for path in sorted(SOURCE.rglob("*.py"))
         if path.relative_to(SOURCE).parts[0] != "methods"
-        for leak in leaks(path.read_text(encoding="utf-8"), names)
+        for leak in leaks(path.read_text(encoding="utf-8"), names - set(MAPS) if path == maps else names)
     ]
     assert found == []
 
