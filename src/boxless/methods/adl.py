@@ -29,7 +29,7 @@ class ADL(CAM):
         threshold: Places whose attention reaches this part of the image's highest are the strongest. The default is
             that of wsolevaluation.
         stages: Stages of the backbone behind which a layer is put; negative ones count from the end. By default those
-            that the classifier reads and the one before them: in VGG16 the places of the paper.
+            that the classifier reads and the one before them; the paper's are in the last blocks of each network.
         stride: Input pixels per cell of the grid that is read: the last stage with this stride or a finer one.
         fuse: Lay the coarser stages over that grid.
         hidden: Channels of the 3x3 convolution with ReLU before the pooling; 0 puts none.
