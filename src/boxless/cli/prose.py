@@ -27,6 +27,20 @@ def summary(table: Registry, name: str) -> str:
     return " ".join(docstring.partition("\n\n")[0].split()).replace("``", "")
 
 
+def class_summary(table: Registry, name: str) -> str:
+    """The first paragraph of the docstring of the class that a table entry names; empty if there is none."""
+    module, _, attribute = table.target(name).partition(":")
+    try:
+        spec = find_spec(module)
+    except ImportError:
+        return ""
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return ""
+    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    found = (ast.get_docstring(node) for node in body if isinstance(node, ast.ClassDef) and node.name == attribute)
+    return " ".join((next(found, None) or "").partition("\n\n")[0].split()).replace("``", "")
+
+
 def argument_docs(factory: Callable[..., object]) -> dict[str, str]:
     """What the ``Args`` section of a docstring says of each argument."""
     docstring = inspect.getdoc(factory) or ""
