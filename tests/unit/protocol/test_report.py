@@ -198,7 +198,7 @@ def test_a_source_that_one_alone_has_is_not_compared(score: Score) -> None:
 
 def test_reports_on_other_images_are_refused(score: Score) -> None:
     one, other = report_on(score(replicates=20)), report_on(score([[HALF]] * 6, replicates=20))
-    with pytest.raises(DataError, match="on 7 images and .* on 6, which are not the same"):
+    with pytest.raises(DataError, match=r"on 7 images and .* on 6, which are not the same"):
         compare(one, other)
 
 
