@@ -130,7 +130,7 @@ class Scoring:
 
     def _boxes(self, maps: NDArray[Any], sizes: Sequence[Size]) -> Floats:
         """The largest component's box at each own threshold and at each of the sweep, (b, c, 4), in original pixels."""
-        if self.compat:
+        if self.compat or self.contours == "all":  # figures of one box are not asked for
             return np.zeros((len(maps), len(self.own) + len(self.thresholds), 4))
         own = [
             largest_boxes(maps, otsu_thresholds(maps) if value is None else np.full(len(maps), value))[0]
