@@ -11,6 +11,7 @@ METHODS = Registry(
         "acol": "boxless.methods.acol:ACoL",
         "adl": "boxless.methods.adl:ADL",
         "spg": "boxless.methods.spg:SPG",
+        "nl_ccam": "boxless.methods.nl_ccam:NLCCAM",
     },
 )
 
