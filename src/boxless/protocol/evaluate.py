@@ -76,7 +76,8 @@ def evaluate(
         listener: Hears of the progress.
 
     Raises:
-        ConfigError: The data have no such split, or a threshold source lacks what it needs.
+        ConfigError: The data have no such split, a threshold source lacks what it needs, or ``validation`` is asked for
+            on the split ``val``, where it would be an oracle by another name.
         UnknownNameError: There is no such threshold source.
         DataError: A class that the run does not know, or data that cannot be read.
 
@@ -90,6 +91,11 @@ def evaluate(
         raise ConfigError(f"protocol: {PSEUDO} needs a file of pseudo-boxes; give it with --pseudo-boxes FILE.")
     if pseudo_boxes is not None and not any(rule.source == PSEUDO for rule in rules):
         raise ConfigError(f"pseudo_boxes: nothing of the protocol looks at {pseudo_boxes}; name {PSEUDO} in it too.")
+    if split == "val" and any(rule.source == VALIDATION for rule in rules):
+        raise ConfigError(
+            f"protocol: on the split val {VALIDATION} would choose with the very boxes that are measured with; "
+            f"that is {ORACLE}. Leave {VALIDATION} out, or evaluate another split."
+        )
     if source is None:
         source, format, images = _own_data(loaded, format, images)  # noqa: A001
     catalog = read_catalog(source, format=format, images=images, listener=listener)

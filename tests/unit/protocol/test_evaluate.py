@@ -316,10 +316,16 @@ def test_a_split_without_images_is_refused_with_those_there_are(tmp_path: Path) 
 
 
 def test_another_split_is_measured_on_request(tmp_path: Path) -> None:
-    report = evaluate(bright(), make_nested(tmp_path, NESTED), split="val", protocol="validation,oracle-test")
+    data = make_nested(tmp_path, NESTED)
+    report = evaluate(bright(), data, split="val", protocol="oracle-test")
     assert report.split == "split val"
-    assert report.columns[0].threshold.values == report.columns[1].threshold.values
-    assert value(report, "validation", "box_accuracy") == 100
+    assert value(report, "oracle-test", "box_accuracy") == 100
+
+
+@pytest.mark.parametrize("protocol", ["validation,oracle-test", "all"])
+def test_an_oracle_of_val_does_not_go_by_the_name_of_validation(tmp_path: Path, protocol: str) -> None:
+    with pytest.raises(ConfigError, match="that is oracle-test"):
+        evaluate(bright(), make_nested(tmp_path, NESTED), split="val", protocol=protocol)
 
 
 class Notes(Listener):
