@@ -39,6 +39,7 @@ class Network:
     name: str = "auto"  # auto: the hub's default, or the offline one when the hub is out of reach
     weights: Literal["auto", "package", "hub", "random"] = "auto"
     output_stride: Literal[8, 16, 32] | None = None  # less than the network's own: strides become dilation
+    dilate: bool = True  # false: they become 1 without it, as in the networks of wsolevaluation
     freeze: bool | Auto = "auto"  # auto: frozen without an accelerator or below 1,000 training images
 
 
@@ -60,6 +61,7 @@ class Training:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, Gt(0)] = 1e-3  # of everything but the backbone
     backbone_scale: Annotated[float, Ge(0)] = 0.1  # the backbone's learning rate, as a part of the above
+    head_modules: tuple[str, ...] = ()  # parts of the backbone that learn at the full rate, by dotted name
     weight_decay: Annotated[float, Ge(0)] = 1e-4
     momentum: Fraction = 0.9  # sgd, with Nesterov's correction
     schedule: Literal["cosine", "step", "constant"] = "cosine"

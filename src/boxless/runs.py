@@ -65,6 +65,7 @@ def build_method(recipe: Recipe, num_classes: int, *, pretrained: bool) -> Metho
         weights=recipe.backbone.weights if pretrained else "random",
         image_size=int(recipe.data.image_size),
         output_stride=recipe.backbone.output_stride,
+        dilate=recipe.backbone.dilate,
     )
     check_fit(recipe.method.name, kind, recipe.backbone.name, backbone)
     if recipe.backbone.freeze is True:

@@ -7,6 +7,7 @@ import sys
 import pytest
 import timm
 import torch
+from torch import nn
 
 from boxless.backbones import weights
 from boxless.backbones.base import Backbone, Stage
@@ -67,6 +68,51 @@ def test_output_stride_makes_the_last_grid_finer() -> None:
 def test_output_stride_on_a_network_without_one_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"test_vit.*output_stride"):
         TimmBackbone("test_vit", weights="random", output_stride=16)
+
+
+@pytest.mark.parametrize(("stride", "side"), [(8, 16), (16, 8)])
+def test_strides_are_undone_without_dilation(stride: int, side: int) -> None:
+    plain = TimmBackbone("test_resnet", weights="random", image_size=128)
+    backbone = TimmBackbone("test_resnet", weights="random", image_size=128, output_stride=stride, dilate=False)
+    backbone.load_state_dict(plain.state_dict())  # the weights are the same ones
+    assert backbone.stages[-1].stride == stride
+    assert backbone.grid(128, 128) == (side, side)
+    convolutions = [each for each in backbone.modules() if isinstance(each, nn.Conv2d)]
+    assert {each.dilation for each in convolutions} == {(1, 1)}
+
+
+def test_without_dilation_convolutions_see_as_much_as_before_at_more_places() -> None:
+    plain = TimmBackbone("test_resnet", weights="random", image_size=128)
+    fine = TimmBackbone("test_resnet", weights="random", image_size=128, output_stride=16, dilate=False)
+    fine.load_state_dict(plain.state_dict())
+    pairs = zip(plain.model.named_modules(), fine.model.modules(), strict=True)
+    changed = [(name, a, b) for (name, a), b in pairs if isinstance(a, nn.Conv2d) and a.stride != b.stride]
+    assert changed
+    assert all(name.startswith(plain.stages[-1].name) for name, _, _ in changed)
+    for _, before, after in changed:
+        grid = torch.rand(1, before.in_channels, 8, 8)
+        torch.testing.assert_close(after(grid)[:, :, ::2, ::2], before(grid))
+
+
+@pytest.mark.parametrize(("stride", "side"), [(8, 28), (16, 14)])
+def test_vgg_without_its_last_pools_has_the_grid_of_wsolevaluation(stride: int, side: int) -> None:
+    with torch.device("meta"):
+        backbone = TimmBackbone("vgg11", weights="random", image_size=224, output_stride=stride, dilate=False)
+    assert backbone.grid(224, 224) == (side, side)
+    assert sum(weight.numel() for weight in backbone.parameters()) < 10e6  # no fully connected layers
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"), [("swin_tiny_patch4_window7_224", 16), ("test_vit", 8), ("inception_v3", 8)]
+)
+def test_strides_that_cannot_be_undone_are_refused(name: str, stride: int) -> None:
+    with pytest.raises(ConfigError, match=f"{name}.*output_stride {stride}"):
+        TimmBackbone(name, weights="random", output_stride=stride, dilate=False)
+
+
+def test_dilate_without_an_output_stride_is_refused() -> None:
+    with pytest.raises(ConfigError, match="name one"):
+        TimmBackbone("test_resnet", weights="random", dilate=False)
 
 
 def test_an_unknown_name_shows_the_nearest() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from boxless.backbones import weights as weight_sources
 from boxless.backbones.base import Backbone, Stage, evaluating
 from boxless.backbones.insertion import Place, hooked, layout_of
+from boxless.backbones.strides import undo_strides
 from boxless.errors import ConfigError, UnknownNameError
 from boxless.types import Features
 
@@ -30,6 +31,8 @@ class TimmBackbone(Backbone):
         image_size: Side of the square input, in pixels; transformers fit their position embedding to it.
         output_stride: Stride of the last stage; less than the network's own replaces strides by dilation, where the
             network can do so.
+        dilate: False puts nothing in the place of those strides: the last convolutions see a smaller part of the image
+            than they were trained on, as in the networks of Choe et al. (CVPR 2020).
 
     Raises:
         UnknownNameError: timm has no such model.
@@ -38,19 +41,28 @@ class TimmBackbone(Backbone):
     """
 
     def __init__(
-        self, name: str, *, weights: str = "auto", image_size: int = 224, output_stride: int | None = None
+        self,
+        name: str,
+        *,
+        weights: str = "auto",
+        image_size: int = 224,
+        output_stride: int | None = None,
+        dilate: bool = True,
     ) -> None:
         super().__init__()
         self.name, self.image_size = name, image_size
         self._layouts: dict[int, Place] = {}  # how the grid lies in the outputs of the stages that were inserted at
-        self.model = _create(name, image_size, output_stride)
+        self.model = _create(name, image_size, output_stride, dilate=dilate)
         config = self.model.pretrained_cfg
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         self.licence = config.get("license") or "not stated"
         self.prefix_tokens = getattr(self.model, "num_prefix_tokens", 0)
         self._options = _forward_options(self.model)
         info = self.model.feature_info
-        self.stages = tuple(Stage(str(s["module"]), int(s["num_chs"]), int(s["reduction"])) for s in info)
+        coarsest = output_stride or max(int(s["reduction"]) for s in info)
+        self.stages = tuple(
+            Stage(str(s["module"]), int(s["num_chs"]), min(int(s["reduction"]), coarsest)) for s in info
+        )
         self._has_head = self._options.get("norm") is None and self._final_channels() != self.stages[-1].channels
         if self._has_head:
             self.stages = (*self.stages, Stage(FINAL_STAGE, self._final_channels(), self.stages[-1].stride))
@@ -117,16 +129,24 @@ class TimmBackbone(Backbone):
         return int(self.model.num_features) if grid_before_pooling else self.stages[-1].channels
 
 
-def _create(name: str, image_size: int, output_stride: int | None) -> Any:
+def _create(name: str, image_size: int, output_stride: int | None, *, dilate: bool) -> Any:
     if not timm.is_model(name):
         raise UnknownNameError("backbone", name, timm.list_models())
+    if output_stride is None and not dilate:
+        raise ConfigError(
+            "backbone.dilate: without an output_stride there is nothing to dilate; name one, or leave both."
+        )
     options: dict[str, Any] = {"pretrained": False, "num_classes": 0}
-    if output_stride is not None:
+    if output_stride is not None and dilate:
         options["output_stride"] = output_stride
     fixed = bool(timm.get_pretrained_cfg(name).fixed_input_size)
     try:
         model = timm.create_model(name, **options, **({"img_size": image_size} if fixed else {}))
-    except (TypeError, AssertionError, NotImplementedError, ValueError) as error:
+        if isinstance(getattr(model, "pre_logits", None), nn.Module):
+            model.pre_logits = nn.Identity()  # VGG's fully connected layers come after the last grid
+        if output_stride is not None and not dilate:
+            undo_strides(model, output_stride, image_size)
+    except (TypeError, AssertionError, NotImplementedError, ValueError, RuntimeError) as error:
         asked = f"image_size {image_size}" + (f" and output_stride {output_stride}" if output_stride else "")
         raise ConfigError(
             f"backbone {name}: it cannot be built with {asked} ({error}); leave output_stride out, or take an image "

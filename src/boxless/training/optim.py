@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from torch import nn, optim
 
+from boxless.errors import ConfigError
 from boxless.recipe import Training
+
+_NETWORK = "backbone.model."  # of a timm network's parameters
 
 
 def build_optimizer(method: nn.Module, training: Training) -> optim.Optimizer:
-    """The optimiser over what learns: the backbone at its own scale, everything else at the full rate."""
-    named = [(name, p) for name, p in method.named_parameters() if p.requires_grad]
-    backbone = [p for name, p in named if name.startswith("backbone.")]
-    rest = [p for name, p in named if not name.startswith("backbone.")]
+    """The optimiser over what learns: the backbone at its own scale, everything else at the full rate.
+
+    Raises:
+        ConfigError: The backbone has no module of a name in ``head_modules``.
+    """
+    heads = tuple(f"{_NETWORK}{name}." for name in training.head_modules)
+    named = [(name, p) for name, p in method.named_parameters()]
+    for head in heads:
+        if not any(name.startswith(head) for name, _ in named):
+            _unknown(head.removeprefix(_NETWORK).removesuffix("."), [name for name, _ in named])
+    named = [(name, p) for name, p in named if p.requires_grad]
+    backbone = [p for name, p in named if name.startswith("backbone.") and not name.startswith(heads)]
+    rest = [p for name, p in named if not name.startswith("backbone.") or name.startswith(heads)]
     pairs = ((rest, 1.0), (backbone, training.backbone_scale))
     groups: list[dict[str, Any]] = [{"params": ps, "scale": scale} for ps, scale in pairs if ps]
     if training.optimizer == "sgd":
@@ -26,6 +39,14 @@ def build_optimizer(method: nn.Module, training: Training) -> optim.Optimizer:
             weight_decay=training.weight_decay,
         )
     return optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
+
+
+def _unknown(module: str, parameters: Sequence[str]) -> NoReturn:
+    inner = [name.removeprefix(_NETWORK) for name in parameters if name.startswith(_NETWORK)]
+    listed = ", ".join(dict.fromkeys(name.partition(".")[0] for name in inner))
+    raise ConfigError(
+        f"training.head_modules: the backbone has no module {module!r} with weights; at the top it has {listed}."
+    )
 
 
 def rate_factor(training: Training, step: int, total: int, steps_per_epoch: int) -> float:
