@@ -1,27 +1,42 @@
-"""What a method finds on the bundled sample, trained here and now; writes benchmarks/results/accuracy.json.
+"""What each method finds on the bundled sample, trained here and now; writes benchmarks/results/accuracy.json.
 
-    python benchmarks/accuracy.py [--only NAME ...] [--epochs N]
+    python benchmarks/accuracy.py [--methods] [--only NAME ...] [--keep DIR]
 
-Each row is a training from the offline backbone with one seed, then an evaluation on the sample's test split.
+Each row is a training from a recipe with one seed, then an evaluation on the sample's test split. With --methods the
+rows are the recipes of recipes/sample, and what was found is also written into these files and into docs/methods.md;
+without it they are variants of CAM's. With --keep a second call goes on where the first one was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
+import re
+import subprocess
 import tempfile
 import time
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import torch
+from _machine import describe
 
 import boxless
-from boxless.metrics import Estimate
+from boxless.methods import METHODS
+from boxless.methods.base import Method
+from boxless.metrics.bootstrap import Difference, Estimate
 from boxless.protocol.evaluate import evaluate
+from boxless.protocol.report import Report, compare
+from boxless.runs import CARD, RECIPE, read_card
 
-RESULTS = Path(__file__).parent / "results" / "accuracy.json"
-ROWS: dict[str, dict[str, object]] = {
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
+PAGE = ROOT / "docs" / "methods.md"
+MARKS = ("<!-- made by benchmarks/accuracy.py: begin -->", "<!-- end -->")
+BACKBONE = "tf_efficientnet_lite0"
+BASE = "cam"  # what the other rows are compared with
+VARIANTS: dict[str, dict[str, object]] = {
     "cam": {},
     "cam, as the paper: one stage, 1024 channels": {"method.fuse": False, "method.hidden": 1024},
     "cam, one stage, 256 channels": {"method.fuse": False},
@@ -30,54 +45,144 @@ ROWS: dict[str, dict[str, object]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", default=list(ROWS))
-    parser.add_argument("--epochs", type=int, default=None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", action="store_true")
+    parser.add_argument("--only", nargs="*", default=None)
+    parser.add_argument("--keep", type=Path, default=None)
     arguments = parser.parse_args()
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
-    for name in arguments.only:
-        found["rows"][name] = measure(ROWS[name], arguments.epochs)
-        row = found["rows"][name]
-        print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items() if key != "settings"), flush=True)
-        found["date"] = datetime.now(UTC).date().isoformat()
-        found["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, no accelerator"
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(found, indent=2) + "\n")
-
-
-def shown(estimate: Estimate, digits: int = 1) -> list[float]:
-    """The figure and its 95 % interval."""
-    return [round(value, digits) for value in (estimate.value, estimate.low, estimate.high)]
-
-
-def measure(settings: dict[str, object], epochs: int | None) -> dict[str, object]:
+    rows = {name: ({} if arguments.methods else VARIANTS[name]) for name in names(arguments.methods, arguments.only)}
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        run = boxless.train(
-            "sample",
-            Path(folder) / "run",
-            backbone="tf_efficientnet_lite0",
-            epochs=epochs,
-            settings=settings,
-            device="cpu",
-        ).folder
-        seconds = time.perf_counter() - started
-        report = evaluate(run, "sample", device="cpu", protocol="otsu,validation,oracle-test")
-    oracle, otsu = report.column("oracle-test"), report.column("otsu").figures
-    validation = report.column("validation")
-    return {
-        "box_accuracy_otsu": shown(otsu["box_accuracy"]),
+        base: Report | None = None
+        for name, settings in rows.items():
+            run = train(name, settings, arguments.keep or Path(folder))
+            report = evaluate(run, "sample", device="cpu", protocol="otsu,validation,oracle-test")
+            base = report if name == BASE else base
+            row = figures(report, base) | {"train_seconds": read_card(run)["training_seconds"], "settings": settings}
+            print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            record(name, row, is_recipe=arguments.methods)
+
+
+def names(methods: bool, only: list[str] | None) -> list[str]:
+    """The rows to make, that which others are compared with first."""
+    known = [name for name in METHODS if recipe_of(name).exists()] if methods else list(VARIANTS)
+    asked = known if only is None else [name for name in known if name in only]
+    return sorted(asked, key=lambda name: name != BASE)
+
+
+def recipe_of(name: str) -> Path:
+    return ROOT / "recipes" / "sample" / f"{name.partition(',')[0]}-{BACKBONE}.yaml"
+
+
+def train(name: str, settings: Mapping[str, object], folder: Path) -> Path:
+    """A run folder, kept from an earlier call if it is whole."""
+    run = folder / re.sub(r"\W+", "-", name)
+    if not (run / CARD).exists():
+        if (run / RECIPE).exists():
+            boxless.train(None, run, resume=True, device="cpu")
+        else:
+            boxless.train(None, run, recipe=recipe_of(name), settings=settings, device="cpu")
+    return run
+
+
+def figures(report: Report, base: Report | None) -> dict[str, Any]:
+    oracle, otsu, validation = (report.column(source) for source in ("oracle-test", "otsu", "validation"))
+    found: dict[str, Any] = {
+        "box_accuracy_otsu": shown(otsu.figures["box_accuracy"]),
         "box_accuracy_validation": shown(validation.figures["box_accuracy"]),
         "max_box_accuracy_oracle": shown(oracle.figures["box_accuracy"]),
         "validation_threshold": validation.threshold.at(0.5),
         "oracle_threshold": oracle.threshold.at(0.5),
-        "top1_localization_otsu": shown(otsu["top1_localization"]),
+        "top1_localization_otsu": shown(otsu.figures["top1_localization"]),
         "class_accuracy": shown(report.figures["class_accuracy"]),
-        "mean_iou_otsu": shown(otsu["mean_iou"], 3),
-        "train_seconds": round(seconds),
-        "settings": settings,
+        "mean_iou_otsu": shown(otsu.figures["mean_iou"], 3),
     }
+    if base is not None and base is not report:
+        differences = compare(base, report).differences
+        for source in ("otsu", "oracle-test"):
+            found[f"box_accuracy_less_{BASE}_{source}"] = shown(differences[source, "box_accuracy"])
+    return found
+
+
+def shown(estimate: Estimate | Difference, digits: int = 1) -> list[float]:
+    """The figure and its 95 % interval."""
+    return [round(value, digits) for value in (estimate.value, estimate.low, estimate.high)]
+
+
+def record(name: str, row: Mapping[str, Any], *, is_recipe: bool) -> None:
+    """Keep a row at once: a later one may fail."""
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"rows": {}}
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    made = {"commit": commit.strip(), **describe(f"{torch.get_num_threads()} torch threads", "torch", "timm")}
+    found["rows"][name] = row | made
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if is_recipe:
+        write_recipe(recipe_of(name), found["rows"][name])
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+        PAGE.write_text(before + table(found["rows"]) + rest.partition(MARKS[1])[2], encoding="utf-8")
+
+
+def write_recipe(path: Path, row: Mapping[str, Any]) -> None:
+    """Put what was measured into the recipe's last block."""
+    before = re.split(r"(?m)^ours:", path.read_text(encoding="utf-8"))[0]
+    lines = [
+        "ours:",
+        f"  date: {row['date'][:10]}",
+        f"  machine: {row['machine']}",
+        f"  commit: {row['commit']}",
+        "  split: test",
+        f"  max_box_accuracy_oracle: {row['max_box_accuracy_oracle'][0]} # IoU 0.5, best threshold "
+        f"{row['oracle_threshold']}",
+        f"  box_accuracy_otsu: {row['box_accuracy_otsu'][0]} # IoU 0.5",
+        f"  top1_localization: {row['top1_localization_otsu'][0]}",
+        f"  class_accuracy: {row['class_accuracy'][0]}",
+        f"  mean_iou: {row['mean_iou_otsu'][0]}",
+    ]
+    path.write_text(before + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """The part of docs/methods.md that is made here: the paper of each method, and what it found."""
+    head = (
+        "method",
+        "paper",
+        "Otsu: no box",
+        f"less {BASE}'s",
+        "ORACLE: these boxes",
+        "top-1 loc.",
+        "class accuracy",
+        "mean IoU",
+        "training",
+    )
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name in METHODS:
+        kind: type[Method] = METHODS.load(name)
+        paper = f"[{kind.paper.authors}, {kind.paper.venue} {kind.paper.year}]({kind.paper.url})"
+        if (row := rows.get(name)) is None:
+            lines.append(f"| `{name}` | {paper} | not yet measured |" + " |" * (len(head) - 3))
+            continue
+        cells = (
+            f"`{name}`",
+            paper,
+            cell(row["box_accuracy_otsu"]),
+            cell(row.get(f"box_accuracy_less_{BASE}_otsu"), signed=True),
+            f"{cell(row['max_box_accuracy_oracle'])} ({row['oracle_threshold']})",
+            cell(row["top1_localization_otsu"]),
+            cell(row["class_accuracy"]),
+            cell(row["mean_iou_otsu"], digits=3),
+            f"{row['train_seconds'] / 60:.1f} min",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([MARKS[0], *lines, MARKS[1]])
+
+
+def cell(values: list[float] | None, *, digits: int = 1, signed: bool = False) -> str:
+    if values is None:
+        return "–"
+    value, low, high = (f"{each:{'+' if signed else ''}.{digits}f}" for each in values)
+    return f"{value} [{low}, {high}]"
 
 
 if __name__ == "__main__":
+    started = time.perf_counter()
     main()
+    print(f"{(time.perf_counter() - started) / 60:.0f} minutes")

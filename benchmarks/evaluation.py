@@ -17,7 +17,6 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "golden"))
 import make_box_golden as golden
 import maps
+from _machine import describe
 
 from boxless.metrics.box_metric import BoxAccuracy
 from boxless.metrics.boxes import iou_curves
@@ -68,7 +67,8 @@ def main() -> None:
         command = [sys.executable, __file__, "--stream-only", str(chosen.stream)]
         result["stream"] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result | machine(), indent=2) + "\n", encoding="utf-8")
+    result |= describe("one thread", "numpy", "opencv-python-headless")
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     report(result)
 
 
@@ -210,19 +210,6 @@ def stream(count: int) -> dict[str, Any]:
         "megabytes_more_than_after_the_first_batch": round(max(memory.peak - before, 0) / 1e6, 1),
         "rule": "native, largest",
         "threads": default_workers(),
-    }
-
-
-def machine() -> dict[str, Any]:
-    processor = platform.processor() or platform.machine()
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        lines = described.read_text().splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{processor}, {os.cpu_count()} processors, one thread",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
     }
 
 

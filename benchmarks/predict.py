@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -20,11 +19,11 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from _machine import describe
 from PIL import Image
 
 from boxless.backbones.timm_backbone import TimmBackbone
@@ -67,7 +66,7 @@ def main() -> None:
         result = speed(folder, arguments)
         if not arguments.no_memory:
             result["memory"] = memory(folder, arguments)
-    result.update(machine())
+    result.update(describe(f"{torch.get_num_threads()} torch threads", "torch"))
     report(result, Path(__file__).parent / "results")
 
 
@@ -174,19 +173,6 @@ def peak_memory(source: Path, arguments: argparse.Namespace) -> float:
     from_files(localizer, source, source.with_name(f"{source.name}-out"), arguments)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)  # bytes on macOS, kilobytes elsewhere
-
-
-def machine() -> dict[str, object]:
-    processor = platform.processor() or platform.machine()
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        lines = described.read_text().splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{processor}, {os.cpu_count()} processors, {torch.get_num_threads()} torch threads",
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
-    }
 
 
 def report(result: dict[str, object], folder: Path) -> None:
