@@ -12,6 +12,7 @@ METHODS = Registry(
         "adl": "boxless.methods.adl:ADL",
         "spg": "boxless.methods.spg:SPG",
         "nl_ccam": "boxless.methods.nl_ccam:NLCCAM",
+        "bas": "boxless.methods.bas:BAS",
     },
 )
 

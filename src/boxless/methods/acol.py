@@ -12,12 +12,13 @@ from typing import Annotated, ClassVar, final
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Le
-from torch import Tensor, nn
+from torch import Tensor
 
 from boxless.backbones.base import Backbone
 from boxless.losses.classification import classification
 from boxless.methods.attention import attention
 from boxless.methods.base import Method, Paper, Space, asked_classes, pick
+from boxless.methods.head import class_maps
 from boxless.methods.neck import Neck
 from boxless.ops.maps import normalize
 from boxless.types import Batch, Localization
@@ -61,8 +62,8 @@ class ACoL(Method):
         super().__init__(backbone, num_classes)
         self.threshold = threshold
         self.neck = Neck(backbone, stride=stride, fuse=fuse, hidden=0)
-        self.first = _classifier(self.neck.channels, hidden, num_classes)
-        self.second = _classifier(self.neck.channels, hidden, num_classes)
+        self.first = class_maps(self.neck.channels, hidden, num_classes)
+        self.second = class_maps(self.neck.channels, hidden, num_classes)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         grid = self.neck(self.backbone(batch.images).grids)
@@ -89,13 +90,3 @@ class ACoL(Method):
         """The second classifier's maps (b, k, h, w) of the grid without what the first one saw of these classes."""
         maps: Tensor = self.second(grid * (attention(first, targets) < self.threshold))
         return maps
-
-
-def _classifier(channels: int, hidden: int, classes: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, hidden, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(hidden, hidden, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(hidden, classes, 1),
-    )
