@@ -17,8 +17,9 @@ from boxless.devices import pick_device
 from boxless.errors import DataError
 from boxless.files import atomic_write
 from boxless.maps import DEFAULT_MAP, MAPS
-from boxless.maps.base import MapExtractor
-from boxless.maps.sanity import SAME_MAP, warnings
+from boxless.maps.base import MapExtractor, Maps
+from boxless.maps.sanity import NOT_FINITE, SAME_FOR_ALL, kinds_of, same_for_all_classes, sentence
+from boxless.maps.score import ScoreMap
 from boxless.ops.boxes import clip, scale
 from boxless.ops.components import largest_boxes
 from boxless.ops.maps import resize
@@ -32,6 +33,7 @@ from boxless.types import Box, Prediction
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
+    from torch import Tensor
 
 OnError = Callable[[Path, str, DataError], None]
 
@@ -55,6 +57,7 @@ class _Job:
     layers: Sequence[str] | None
     target: int | None
     out: Path | None
+    note: Callable[[str], None]
 
 
 def explain(
@@ -103,12 +106,13 @@ def explain(
     classifier = load_classifier(model, pick_device(device), weights=weights, image_size=image_size)
     index = None if target is None else classifier.index(str(target))
     if not extractor.class_specific:
-        say(f"{map}: {SAME_MAP}")
+        say(f"{map}: {sentence(SAME_FOR_ALL)}")
     names = [layers] if isinstance(layers, str) else layers
-    return _explanations(_Job(classifier, extractor, names, index, folder), listed, batch_size, on_error)
+    return _explanations(_Job(classifier, extractor, names, index, folder, say), listed, batch_size, on_error)
 
 
 def _explanations(job: _Job, sources: Iterable[Source], size: int, on_error: OnError | None) -> Iterator[Explanation]:
+    checked = False
     for batch in batched(sources, size):
         read: list[tuple[Source, Image, tuple[int, int]]] = []
         for source in batch:
@@ -118,32 +122,59 @@ def _explanations(job: _Job, sources: Iterable[Source], size: int, on_error: OnE
                 if on_error is None:
                     raise
                 on_error(source.path, source.name, error)
-        if read:
-            yield from _batch(job, read)
+        if not read:
+            continue
+        images = torch.stack([job.classifier.preprocess(image) for _, image, _ in read]).to(job.classifier.device)
+        found = job.extractor(job.classifier.model, images, job.target, job.layers)
+        if not checked:
+            checked = True
+            _check_classes(job, images, found)
+        yield from _finished(job, read, found)
 
 
-def _batch(job: _Job, read: Sequence[tuple[Source, Image, tuple[int, int]]]) -> Iterator[Explanation]:
+def _check_classes(job: _Job, images: Tensor, found: Maps) -> None:
+    """Say so if a map that is one of a class is, for the first image, that of the least likely class too.
+
+    Not so for maps of scores, where one more map takes as long as the first: a thousand passes.
+    """
+    if isinstance(job.extractor, ScoreMap) or not job.extractor.class_specific:
+        return
+    shown, least = int(found.classes[0]), int(found.logits[0].argmin())
+    if shown == least:
+        return
+    other = job.extractor(job.classifier.model, images[:1], least, job.layers)
+    if same_for_all_classes(torch.cat([found.maps[:1], other.maps]).cpu().numpy()):
+        job.note(sentence(SAME_FOR_ALL))
+
+
+def _finished(job: _Job, read: Sequence[tuple[Source, Image, tuple[int, int]]], found: Maps) -> Iterator[Explanation]:
     classifier, preprocess = job.classifier, job.classifier.preprocess
-    images = torch.stack([preprocess(image) for _, image, _ in read]).to(classifier.device)
-    found = job.extractor(classifier.model, images, job.target, job.layers)
     probabilities = found.logits.double().softmax(1).gather(1, found.classes[:, None])[:, 0].tolist()
-    grids = torch.nan_to_num(found.maps)  # the sentence about it comes from the map itself
+    finite = found.maps.isfinite().flatten(1).all(1).tolist()
+    grids = torch.nan_to_num(found.maps)
     maps = resize(grids[:, None], (preprocess.size, preprocess.size))[:, 0].clamp(0, 1).cpu().numpy()
     thresholds = otsu_thresholds(maps)
     boxes, areas = largest_boxes(maps, thresholds)
-    said = [
-        broken or wrong
-        for broken, wrong in zip(warnings(found.maps.cpu().numpy()), warnings(maps, thresholds), strict=True)
-    ]
+    wrong = [kind if sound else NOT_FINITE for kind, sound in zip(kinds_of(maps, thresholds), finite, strict=True)]
     for i, (source, image, size) in enumerate(read):
-        index = int(found.classes[i])
+        index, kind = int(found.classes[i]), wrong[i]
         label, score = classifier.label(index), float(probabilities[i])
         box = [Box(_original(boxes[i], maps.shape[1:], size), label, index, score)] if areas[i] else []
         prediction = Prediction(
-            source.path, source.name, size, label, index, score, tuple(box), float(thresholds[i]), maps[i].copy()
+            source.path,
+            source.name,
+            size,
+            label,
+            index,
+            score,
+            tuple(box),
+            float(thresholds[i]),
+            map=maps[i].copy(),
+            warning=kind,
         )
+        said = None if kind is None else sentence(kind)
         overlay = _write(job.out, image, prediction) if job.out is not None else None
-        yield Explanation(prediction, found.layers, said[i], overlay)
+        yield Explanation(prediction, found.layers, said, overlay)
 
 
 def _write(folder: Path, image: Image, prediction: Prediction) -> Path:

@@ -51,6 +51,7 @@ class Prediction:
     boxes: tuple[Box, ...]  # empty if nothing was found
     threshold: float  # the fraction of the map's maximum that cut the boxes
     map: FloatMap | None = field(default=None, repr=False, compare=False)
+    warning: str | None = None  # what is wrong with the map: a name in `boxless.maps.sanity.KINDS`
 
     def to_supervision(self) -> Any:
         """The boxes as ``supervision.Detections`` (needs the extra ``supervision``)."""

@@ -54,3 +54,15 @@ class NeedsClassToken(Toy):
     """It takes transformers only."""
 
     needs = Needs(prefix_tokens=True)
+
+
+class OneMap(Toy):
+    """Its map is that of all classes together; and it is no number where an image is mostly red, and 0 if green."""
+
+    def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
+        said = super().localize(images, classes)
+        maps = said.maps.mean(1, keepdim=True).expand_as(said.maps).clone()
+        brightest = images.mean((2, 3)).argmax(1)
+        maps[brightest == 0] = float("nan")
+        maps[brightest == 1] = 0
+        return Localization(said.logits, maps, said.classes)

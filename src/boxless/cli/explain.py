@@ -86,6 +86,7 @@ def _row(found: Explanation) -> dict[str, Any]:
         "threshold": said.threshold,
         "layers": list(found.layers),
         "warning": found.warning,
+        "warning_kind": said.warning,
         "overlay": str(found.overlay) if found.overlay else None,
     }
 

@@ -43,7 +43,8 @@ def predict(
       boxless predict runs/photos new-photos --out boxes
       boxless predict runs/photos new-photos 'more/**/*.jpg' --out boxes --format all --overlays
 
-    Stopped at any moment, the same command goes on where it was. Images that cannot be read are listed at the end.
+    Stopped at any moment, the same command goes on where it was. At the end stand the images that cannot be read, and
+    how many maps are not to be trusted.
     """
     from boxless.cli.output import Output
     from boxless.listener import counter
@@ -70,6 +71,8 @@ def predict(
         files = dict(zip(wanted, map(str, outcome.files), strict=True))
         output.say(_counted(outcome))
         extras = [name for name, asked in (("maps", maps), ("overlays", overlays)) if asked]
+        for each in outcome.warnings:
+            output.listener.note(each.sentence())
         output.table([*files.items(), *((name, str(Path(out) / name)) for name in extras)])
         output.finish(
             {
@@ -78,6 +81,7 @@ def predict(
                 "written": outcome.written,
                 "skipped": outcome.skipped,
                 "images_per_second": outcome.images_per_second,
+                "warnings": {each.kind: {"count": each.count, "example": each.example} for each in outcome.warnings},
             },
             outcome.refused,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
@@ -58,6 +59,7 @@ class Journal:
         self.header = header
         self._offsets: dict[str, int] = {}  # where the latest line of each image begins
         self._refused: dict[str, str] = {}
+        self._warnings: dict[str, str] = {}  # of the images that are done
         self._file: FileIO | None = None
         self._end = 0
         if not overwrite and path.exists():
@@ -77,6 +79,10 @@ class Journal:
     def is_done(self, name: str) -> bool:
         """Whether the image has a prediction; one that was refused is not done."""
         return name in self._offsets
+
+    def warning(self, name: str) -> str | None:
+        """What is wrong with the map of an image that is done."""
+        return self._warnings.get(name)
 
     def write(self, entries: Sequence[Prediction | tuple[Path, str, str]]) -> None:
         """Append predictions and refusals (path, name, reason), in one write to the operating system.
@@ -100,11 +106,9 @@ class Journal:
         self._end = offset
         for entry in entries:
             if isinstance(entry, Prediction):
-                self._offsets[entry.name] = offsets[entry.name]
-                self._refused.pop(entry.name, None)
+                self._note_done(entry.name, offsets[entry.name], entry.warning)
             else:
-                self._refused[entry[1]] = entry[2]
-                self._offsets.pop(entry[1], None)
+                self._note_refused(entry[1], entry[2])
 
     def predictions(self, order: Iterable[str] = ()) -> Iterator[Prediction]:
         """Read the predictions one by one: those named in ``order``, then the others if their image is still there."""
@@ -181,11 +185,21 @@ class Journal:
                 "delete that line, or start afresh with --overwrite."
             )
         if "refused" in fields:
-            self._refused[name] = str(fields["refused"])
-            self._offsets.pop(name, None)
+            self._note_refused(name, str(fields["refused"]))
         else:
-            self._refused.pop(name, None)
-            self._offsets[name] = self._end
+            self._note_done(name, self._end, fields.get("warning"))
+
+    def _note_done(self, name: str, offset: int, warning: str | None) -> None:
+        self._refused.pop(name, None)
+        self._warnings.pop(name, None)
+        self._offsets[name] = offset
+        if warning is not None:
+            self._warnings[name] = sys.intern(warning)
+
+    def _note_refused(self, name: str, reason: str) -> None:
+        self._refused[name] = reason
+        self._offsets.pop(name, None)
+        self._warnings.pop(name, None)
 
     def _check_header(self, line: bytes) -> None:
         found, wanted = _parse(line), json.loads(self.header.line())
@@ -251,7 +265,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _prediction_fields(prediction: Prediction) -> dict[str, Any]:
-    return {
+    fields = {
         "name": prediction.name,
         "path": str(prediction.path.absolute()),
         "size": prediction.size,
@@ -260,6 +274,7 @@ def _prediction_fields(prediction: Prediction) -> dict[str, Any]:
         "threshold": prediction.threshold,
         "boxes": [(*box.xyxy, box.label_index, box.score) for box in prediction.boxes],
     }
+    return fields if prediction.warning is None else {**fields, "warning": prediction.warning}
 
 
 def _refusal_fields(path: Path, name: str, reason: str) -> dict[str, Any]:
@@ -281,4 +296,5 @@ def _prediction(fields: dict[str, Any], header: Header) -> Prediction:
         score=fields["score"],
         boxes=boxes,
         threshold=fields["threshold"],
+        warning=fields.get("warning"),
     )

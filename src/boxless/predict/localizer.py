@@ -6,7 +6,6 @@ Images are decoded in threads, a batch ahead of the network; what follows the ne
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -14,16 +13,17 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from boxless.data.colour import to_rgb
 from boxless.data.images import read_image
 from boxless.errors import DataError
 from boxless.formats.records import check_name
+from boxless.maps.sanity import kinds_of
 from boxless.ops.boxes import clip, scale
 from boxless.ops.components import largest_boxes
 from boxless.ops.maps import resize
 from boxless.ops.otsu import otsu_thresholds
+from boxless.predict.decoding import Decoded, Decoders, Refused
 from boxless.predict.sources import Paths, Source, Sources, are_paths
 from boxless.stream import batched, default_workers
 from boxless.types import Box, Prediction
@@ -37,26 +37,14 @@ OnError = Callable[[Path, str, DataError], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoded:
-    source: Source
-    size: tuple[int, int]  # (width, height), upright
-    tensor: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    source: Source
-    error: DataError
-
-
-@dataclass(frozen=True, slots=True)
 class _Raw:
     """What the network said of a batch."""
 
-    batch: list[_Decoded]
+    batch: list[Decoded]
     probabilities: NDArray[np.float64]  # (b,) of the predicted class
     indices: NDArray[np.int64]  # (b,)
-    maps: NDArray[np.float32]  # (b, size, size) in [0, 1]
+    maps: NDArray[np.float32]  # (b, size, size) in [0, 1]; zeros where the network's output is not finite
+    finite: NDArray[np.bool_]  # (b,)
 
 
 @final
@@ -120,15 +108,15 @@ class Localizer:
         if isinstance(image, (str, Path)):
             source = Source(Path(image), Path(image).name)
             decoded = self._decode(source)
-            if isinstance(decoded, _Refused):
+            if isinstance(decoded, Refused):
                 raise decoded.error
         else:
             source = Source(Path("image"), "image")
             upright = _upright(image)
-            decoded = _Decoded(source, upright.size, self.run.preprocess(upright))
+            decoded = Decoded(source, upright.size, self.run.preprocess(upright))
         raw = self._forward([decoded])
         (outcome,) = self._finish(raw, True, min_score)
-        if isinstance(outcome, _Refused):
+        if isinstance(outcome, Refused):
             raise outcome.error
         return outcome
 
@@ -153,29 +141,29 @@ class Localizer:
         """
         beside = self.run.device.type != "cpu"
         batches = batched(sources, batch_size)
-        with _Decoders(self._decode, default_workers() if workers is None else workers) as decoders:
+        with Decoders(self._decode, default_workers() if workers is None else workers) as decoders:
             decoders.start(next(batches, []))
             while batch := decoders.wait():
                 if beside:
                     decoders.start(next(batches, []))
-                readable = [each for each in batch if isinstance(each, _Decoded)]
+                readable = [each for each in batch if isinstance(each, Decoded)]
                 raw = self._forward(readable) if readable else None
                 if not beside:
                     decoders.start(next(batches, []))
                 finished = self._finish(raw, keep_maps, min_score) if raw is not None else []
                 yield from _reported(_merged(batch, finished), report)
 
-    def _decode(self, source: Source) -> _Decoded | _Refused:
+    def _decode(self, source: Source) -> Decoded | Refused:
         """Errors are returned and not raised: one image that cannot be read must not end the stream."""
         try:
             check_name(source.name)  # now, and not when the first output file cannot hold it
             image, size = read_image(source.path, shrink_to=self.run.preprocess.size)
-            return _Decoded(source, size, self.run.preprocess(image))
+            return Decoded(source, size, self.run.preprocess(image))
         except DataError as error:
-            return _Refused(source, error)
+            return Refused(source, error)
 
     @torch.no_grad()  # not inference_mode: methods may take gradients inside
-    def _forward(self, batch: list[_Decoded]) -> _Raw:
+    def _forward(self, batch: list[Decoded]) -> _Raw:
         run = self.run
         images = torch.stack([each.tensor for each in batch])
         if run.device.type == "cpu":
@@ -183,26 +171,31 @@ class Localizer:
         said = run.method.localize(images.to(run.device, non_blocking=True))
         logits = said.logits.double()
         probabilities = logits.sigmoid() if run.multi_label else logits.softmax(1)
-        maps = resize(said.maps[:, :1].float(), (run.preprocess.size, run.preprocess.size))
+        shown = probabilities.gather(1, said.classes[:, :1])[:, 0]
+        grids = said.maps[:, :1].float()
+        finite = grids.isfinite().flatten(1).all(1) & shown.isfinite()  # before clamping, which hides an infinity
+        grids = torch.where(finite[:, None, None, None], grids, 0)
+        maps = resize(grids, (run.preprocess.size, run.preprocess.size))
         return _Raw(
             batch,
-            probabilities.gather(1, said.classes[:, :1])[:, 0].cpu().numpy(),
+            shown.cpu().numpy(),
             said.classes[:, 0].cpu().numpy(),
             maps[:, 0].clamp(0, 1).contiguous().cpu().numpy(),
+            finite.cpu().numpy(),
         )
 
-    def _finish(self, raw: _Raw, keep_maps: bool, min_score: float) -> list[Prediction | _Refused]:
+    def _finish(self, raw: _Raw, keep_maps: bool, min_score: float) -> list[Prediction | Refused]:
         """From maps to boxes in original pixels."""
-        usable = np.isfinite(raw.maps).all((1, 2)) & np.isfinite(raw.probabilities)
-        maps = raw.maps if usable.all() else np.where(usable[:, None, None], raw.maps, np.float32(0))
+        maps = raw.maps
         if self.run.threshold == "otsu":
             thresholds = otsu_thresholds(maps)
         else:
             thresholds = np.full(len(maps), float(self.run.threshold))
         boxes, areas = largest_boxes(maps, thresholds)
-        outcomes: list[Prediction | _Refused] = []
+        wrong = kinds_of(maps, thresholds)
+        outcomes: list[Prediction | Refused] = []
         for i, each in enumerate(raw.batch):
-            if not usable[i]:
+            if not raw.finite[i]:
                 outcomes.append(_not_finite(each.source))
                 continue
             index, score = int(raw.indices[i]), float(raw.probabilities[i])
@@ -221,50 +214,22 @@ class Localizer:
                     boxes=found,
                     threshold=float(thresholds[i]),
                     map=maps[i].copy() if keep_maps else None,  # a view would keep the whole batch alive
+                    warning=wrong[i],
                 )
             )
         return outcomes
 
 
-@final
-class _Decoders:
-    """Threads that decode one batch at a time; none at all with no workers."""
-
-    def __init__(self, decode: Callable[[Source], _Decoded | _Refused], workers: int) -> None:
-        self._decode = decode
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="boxless") if workers > 0 else None
-        self._batch: list[Source] = []
-        self._futures: list[Future[_Decoded | _Refused]] = []
-
-    def __enter__(self) -> _Decoders:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def start(self, batch: list[Source]) -> None:
-        self._batch = batch
-        if self._pool is not None:
-            self._futures = [self._pool.submit(self._decode, source) for source in batch]
-
-    def wait(self) -> list[_Decoded | _Refused]:
-        """The batch that was started last, in order."""
-        if self._pool is None:
-            return [self._decode(source) for source in self._batch]
-        return [future.result() for future in self._futures]
-
-
-def _merged(batch: list[_Decoded | _Refused], finished: list[Prediction | _Refused]) -> Iterator[Prediction | _Refused]:
+def _merged(batch: list[Decoded | Refused], finished: list[Prediction | Refused]) -> Iterator[Prediction | Refused]:
     """What became of each image of a batch, in order: what was decoded has its place in ``finished``."""
     results = iter(finished)
     for each in batch:
-        yield each if isinstance(each, _Refused) else next(results)
+        yield each if isinstance(each, Refused) else next(results)
 
 
-def _reported(outcomes: Iterable[Prediction | _Refused], report: OnError) -> Iterator[Prediction]:
+def _reported(outcomes: Iterable[Prediction | Refused], report: OnError) -> Iterator[Prediction]:
     for outcome in outcomes:
-        if isinstance(outcome, _Refused):
+        if isinstance(outcome, Refused):
             report(outcome.source.path, outcome.source.name, outcome.error)
         else:
             yield outcome
@@ -279,12 +244,12 @@ def _original(
     return x0, y0, x1, y1
 
 
-def _not_finite(source: Source) -> _Refused:
+def _not_finite(source: Source) -> Refused:
     reason = (
         f"{source.path}: the network's output for it is not finite; if this happens to many images the run's weights "
         "are broken (train again), else leave the image out."
     )
-    return _Refused(source, DataError(reason))
+    return Refused(source, DataError(reason))
 
 
 def _upright(image: Image.Image | NDArray[Any]) -> Image.Image:

@@ -16,6 +16,7 @@ from boxless import formats as files
 from boxless.data.images import read_image
 from boxless.errors import DataError, RunError, UnknownNameError
 from boxless.files import atomic_write, unwritable
+from boxless.maps.sanity import Warned, Warnings
 from boxless.predict.journal import FILE_NAME, Header, Journal
 from boxless.predict.localizer import Localizer
 from boxless.predict.overlay import draw
@@ -39,6 +40,7 @@ class Outcome:
     refused: tuple[tuple[str, str], ...]  # (name, reason) of the images that could not be used
     files: tuple[Path, ...]  # what each format's writer made, in the order asked for
     images_per_second: float  # of those written now, from the first file read to the last format written
+    warnings: tuple[Warned, ...] = ()  # what is wrong with the maps of the images written and skipped
 
 
 def predict_to(
@@ -102,7 +104,8 @@ def predict_to(
         stop.add_note(how_to_resume(out))
         raise
     seconds = time.perf_counter() - started
-    return Outcome(job.written, job.skipped, tuple(job.refused), written, job.written / seconds)
+    speed = job.written / seconds
+    return Outcome(job.written, job.skipped, tuple(job.refused), written, speed, job.warnings.all())
 
 
 def how_to_resume(out: Path) -> str:
@@ -118,6 +121,7 @@ class _Job:
         self.written = 0
         self.skipped = 0
         self.refused: list[tuple[str, str]] = []
+        self.warnings = Warnings()
         self._localizer = localizer
         self._journal = journal
         self._extras = extras
@@ -155,6 +159,8 @@ class _Job:
     def _is_done(self, source: Source) -> bool:
         done = self._journal.is_done(source.name) and self._extras.are_there(source.name)
         self.skipped += done
+        if done:
+            self.warnings.add(source.name, self._journal.warning(source.name))
         return done
 
     def _flush(self) -> None:
@@ -165,6 +171,7 @@ class _Job:
         for entry in entries:
             if isinstance(entry, Prediction):
                 self.written += 1
+                self.warnings.add(entry.name, entry.warning)
             else:
                 self.refused.append((entry[1], entry[2]))
 

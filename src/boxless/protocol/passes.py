@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -83,23 +83,42 @@ class Pass:
         asked = torch.tensor([each[0] for each in labels], device=run.device)
         said = run.method.localize(images, asked[:, None])
         logits = said.logits.double().cpu().numpy()
-        maps = self._on_grid(said.maps)
+        items = [each.item for each in decoded]
+        _refuse_not_finite(logits, items, "scores of it")
+        maps = self._on_grid(said.maps, items)
         best = torch.tensor([each[int(logits[i, each].argmax())] for i, each in enumerate(labels)], device=run.device)
-        self._redraw(maps, images, best, asked)
+        self._redraw(maps, images, items, best, asked)
         shown = maps.copy()
         if self.named:
-            self._redraw(shown, images, torch.from_numpy(logits.argmax(axis=1)).to(run.device), best)
+            self._redraw(shown, images, items, torch.from_numpy(logits.argmax(axis=1)).to(run.device), best)
         first, five = top_k_class(logits, labels, 1), top_k_class(logits, labels, 5)
-        return Mapped([each.item for each in decoded], [each.size for each in decoded], maps, Named(first, five, shown))
+        return Mapped(items, [each.size for each in decoded], maps, Named(first, five, shown))
 
-    def _redraw(self, maps: NDArray[np.float32], images: Tensor, wanted: Tensor, had: Tensor) -> None:
+    def _redraw(
+        self, maps: NDArray[np.float32], images: Tensor, items: Sequence[Item], wanted: Tensor, had: Tensor
+    ) -> None:
         """Put the maps of the wanted classes where they are not those that were had."""
         other = (wanted != had).nonzero()[:, 0]
         if len(other):
             said = self.run.method.localize(images[other], wanted[other, None])
-            maps[other.cpu().numpy()] = self._on_grid(said.maps)
+            maps[other.cpu().numpy()] = self._on_grid(said.maps, [items[i] for i in other.tolist()])
 
-    def _on_grid(self, maps: Tensor) -> NDArray[np.float32]:
+    def _on_grid(self, maps: Tensor, items: Sequence[Item]) -> NDArray[np.float32]:
+        _refuse_not_finite(maps.float().cpu().numpy(), items, "map of it")  # before clamping, which hides an infinity
         side = self.run.preprocess.size
         on_grid: NDArray[np.float32] = resize(maps.float(), (side, side))[:, 0].clamp(0, 1).cpu().numpy()
         return on_grid
+
+
+def _refuse_not_finite(values: NDArray[Any], items: Sequence[Item], what: str) -> None:
+    """Figures without such an image would flatter the run, so there are none."""
+    finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+    if finite.all():
+        return
+    first = items[int(finite.argmin())]
+    count = int((~finite).sum())
+    others = f" (and {count - 1} more of its batch)" if count > 1 else ""
+    raise DataError(
+        f"{first.path}{others}: the run's {what} is not finite and cannot be measured; the run's weights are broken, "
+        "so train again, with training.precision=32 and a lower training.learning_rate."
+    )

@@ -19,6 +19,7 @@ from boxless.devices import pick_device
 from boxless.errors import ConfigError, InterruptedRunError, RunError
 from boxless.files import unwritable
 from boxless.listener import Listener
+from boxless.maps.sanity import Warned
 from boxless.methods import METHODS
 from boxless.methods.base import Method
 from boxless.recipe import Recipe, from_dict, read_recipe
@@ -29,7 +30,7 @@ from boxless.training.feeding import Feeder
 from boxless.training.interrupt import Stop, stoppable
 from boxless.training.loop import BEST, CHECKPOINT, Loop
 from boxless.training.resolve import resolve
-from boxless.training.validation import class_accuracy
+from boxless.training.validation import class_accuracy, look_at_maps
 
 FEATURES = "features"
 LARGEST_CACHE = 0.5  # of the free disk space, above which 'auto' keeps no features
@@ -104,9 +105,12 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
         caches = _caches(recipe, method, train_set, val_set, folder, fabric, listener, stop)
         loop = _loop(recipe, catalog, method, train_set, val_set, caches, folder, fabric, listener, stop)
         progress = loop.run()
+    warned = look_at_maps(method, (train_set, val_set), caches, fabric.device, recipe.protocol.threshold)
+    for each in warned:
+        listener.note(each.sentence("maps looked at"))
     refused = _refused_anywhere([*_refused(train_set), *_refused(val_set)], fabric)
     if fabric.is_global_zero:
-        _finish(folder, method, recipe, catalog, progress, refused, caches)
+        _finish(folder, method, recipe, catalog, progress, refused, warned, caches)
     fabric.barrier()
     return Trained(folder, progress, refused)
 
@@ -272,6 +276,7 @@ def _finish(
     catalog: Catalog,
     progress: Progress,
     refused: tuple[tuple[str, str], ...],
+    warned: tuple[Warned, ...],
     caches: list[FeatureCache],
 ) -> None:
     by_accuracy = progress.best is not None
@@ -284,6 +289,7 @@ def _finish(
         },
         "training_seconds": round(progress.seconds, 1),
         "refused": dict(refused),
+        "map_warnings": {each.kind: {"count": each.count, "of": each.total} for each in warned},
     }
     runs.save_run(folder, method, recipe, catalog, facts)
     for name in (CHECKPOINT, BEST):

@@ -123,9 +123,42 @@ def test_a_map_that_cannot_be_trusted_is_warned_of(photographs: Path, monkeypatc
     done = run(str(photographs / "coffee.png"), *OFFLINE)
     assert "coffee.png: the map is flat" in done.stderr
     assert "none" in done.stdout
+    (row,) = json.loads(run(str(photographs / "coffee.png"), *OFFLINE, "--json").stdout)["images"]
+    assert row["warning_kind"] == "flat"
+    assert row["warning"].startswith("the map is flat")
     monkeypatch.setattr(GradCAM, "weigh", lambda self, activations, gradients: activations[:, 0] * np.nan)
     done = run(str(photographs / "coffee.png"), *OFFLINE)
     assert "not finite" in done.stderr
+
+
+def test_a_map_by_class_that_is_none_is_told_once_for_all_images(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from boxless.maps.gradient import GradCAM
+
+    assert "same for all classes" not in run(str(photographs), *OFFLINE).stderr
+    monkeypatch.setattr(GradCAM, "weigh", lambda self, activations, gradients: activations.mean(1))
+    done = run(str(photographs), *OFFLINE, "--batch-size", "1")
+    assert done.stderr.count("the map is the same for all classes") == 1
+
+
+def test_classes_are_compared_on_one_image_and_never_for_the_maps_that_take_a_thousand_passes(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from boxless.maps.gradient import GradCAM
+    from boxless.maps.score import ScoreCAM
+
+    asked: list[int] = []
+
+    def noted(kind: Any) -> Any:
+        compute = kind.compute
+        return lambda self, model, images, *rest: (asked.append(len(images)), compute(self, model, images, *rest))[1]
+
+    for kind, expected in ((GradCAM, [2, 1]), (ScoreCAM, [2])):
+        monkeypatch.setattr(kind, "compute", noted(kind))
+        list(module.explain(photographs, model="test_vit", map=kind.__name__.lower(), weights="random"))
+        assert asked == expected
+        asked.clear()
 
 
 def test_a_map_that_is_the_same_for_every_class_says_so(photographs: Path) -> None:
@@ -133,7 +166,11 @@ def test_a_map_that_is_the_same_for_every_class_says_so(photographs: Path) -> No
     (found,) = module.explain(
         photographs / "coffee.png", model="test_vit", map="rollout", weights="random", note=said.append
     )
-    assert "maps of all classes are the same" in said[0]
+    assert said == [
+        "rollout: the map is the same for all classes: it shows what is conspicuous and not where a class is; for an "
+        "answer by class take another map."
+    ]
+    assert found.warning is found.prediction.warning is None
     assert found.prediction.map is not None
     assert found.prediction.map.shape == (160, 160)
 

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import e
@@ -131,6 +132,41 @@ def test_output_that_is_not_finite_refuses_that_image_alone(run: Any, paint: Pai
     assert [each.name for each in predicted] == ["b.png"]
     assert predicted[0].boxes[0].xyxy == (16, 16, 32, 48)
     assert "not finite" in str(localizer.refused[0][1])
+
+
+def test_infinity_is_not_taken_for_the_highest_value(run: Any, paint: Paint) -> None:
+    class Broken:
+        def localize(self, images: torch.Tensor, classes: torch.Tensor | None = None) -> Localization:
+            said = run.method.localize(images)
+            return Localization(said.logits, said.maps / 0, said.classes)
+
+    localizer = Localizer(replace(run, method=Broken()))
+    assert list(localizer.predict(paint("a.png", box=(0, 0, 64, 64)))) == []
+    assert re.search(r"a\.png.*not finite", str(localizer.refused[0][1]))
+
+
+@pytest.mark.parametrize(
+    ("box", "warning", "found"),
+    [
+        ((16, 16, 32, 48), None, 1),
+        (None, "flat", 0),
+        ((0, 0, 64, 63), "whole_image", 1),
+    ],
+)
+def test_a_map_that_is_not_to_be_trusted_is_told_with_its_prediction(
+    run: Any, paint: Paint, box: Any, warning: str | None, found: int
+) -> None:
+    predicted = only(Localizer(run).predict(paint("a.png", box=box)))
+    assert (predicted.warning, len(predicted.boxes)) == (warning, found)
+
+
+def test_the_run_s_own_threshold_decides_what_the_warning_calls_foreground(run: Any, paint: Paint) -> None:
+    path = paint("a.png", box=(0, 0, 64, 63))
+    image = Image.open(path)
+    image.paste((90, 90, 90), (0, 0, 64, 40))
+    image.save(path)
+    warned = [only(Localizer(replace(run, threshold=each)).predict(path)).warning for each in (0.2, 0.5, "otsu")]
+    assert warned == ["whole_image", None, None]
 
 
 def test_name_that_no_file_can_hold_is_refused_and_not_written_later(run: Any, paint: Paint) -> None:

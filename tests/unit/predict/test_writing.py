@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from boxless.errors import DataError, RunError, UnknownNameError
+from boxless.maps.sanity import Warned
 from boxless.predict import journal as journal_module
 from boxless.predict.writing import how_to_resume, predict_to
 
@@ -269,9 +270,47 @@ def test_boxes_survive_the_journal_to_the_last_digit(run: Any, paint: Paint, out
     from boxless.predict.journal import Header, Journal
     from boxless.predict.localizer import Localizer
 
-    (prediction,) = Localizer(run).predict(paint("a.png", (77, 131), (13, 7, 50, 90)))
+    (found,) = Localizer(run).predict(paint("a.png", (77, 131), (13, 7, 50, 90)))
+    prediction = replace(found, warning="border")
     header = Header("d1", 0.5, 0.0, run.classes, ("/r",))
     with Journal(out / "predictions.jsonl", header) as journal:
         journal.write([prediction])
     (read,) = Journal(out / "predictions.jsonl", header).predictions()
     assert read == replace(prediction, path=prediction.path.absolute())
+
+
+@pytest.fixture
+def odd(paint: Paint) -> Path:
+    """Five images: two of them black, one all white, one whose only white is its frame."""
+    for index in (0, 2):
+        paint(f"{index}.png", box=None)
+    paint("1.png")
+    paint("3.png", box=(0, 0, 64, 64))
+    frame = Image.new("RGB", (64, 64), "white")
+    frame.paste((0, 0, 0), (4, 4, 60, 60))
+    frame.save(paint("4.png"))
+    return paint("1.png").parent
+
+
+def test_maps_not_to_be_trusted_are_counted_by_kind_with_one_name_of_each(run: Any, odd: Path, out: Path) -> None:
+    outcome = predict_to(run, odd, out, formats=[], batch_size=2)
+    assert outcome.warnings == (Warned("flat", 3, 5, "0.png"), Warned("border", 1, 5, "4.png"))
+    assert [each.get("warning") for each in lines(out)[1:]] == ["flat", None, "flat", "flat", "border"]
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.99, 1.0])
+def test_a_resumed_job_counts_what_the_journal_knows(run: Any, odd: Path, out: Path, kept: float) -> None:
+    whole = predict_to(run, odd, out, formats=[], batch_size=2)
+    journal = out / "predictions.jsonl"
+    content = journal.read_bytes()
+    journal.write_bytes(content[: int(kept * len(content))])
+    assert predict_to(run, odd, out, formats=[], batch_size=2).warnings == whole.warnings
+    assert predict_to(run, odd / "[12].png", out, formats=[]).warnings == (Warned("flat", 1, 2, "2.png"),)
+
+
+def test_an_image_that_was_mended_is_no_longer_warned_of(run: Any, odd: Path, out: Path, paint: Paint) -> None:
+    predict_to(run, odd, out, formats=[])
+    for index in (0, 2, 3, 4):
+        paint(f"{index}.png")
+    assert predict_to(run, odd, out, formats=[], maps=True).warnings == ()
+    assert predict_to(run, odd, out, formats=[], maps=True).warnings == ()  # the later lines of the journal count

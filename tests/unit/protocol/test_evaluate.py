@@ -431,5 +431,5 @@ def test_maps_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
             said = super().localize(images, classes)
             return Localization(said.logits, said.maps * np.nan, said.classes)
 
-    with pytest.raises(DataError, match="got nan"):
+    with pytest.raises(DataError, match=r"blue/0\.png \(and 2 more of its batch\): the run.s map of it is not finite"):
         evaluate(Localizer(FakeRun(Broken())), make_nested(tmp_path, NESTED))

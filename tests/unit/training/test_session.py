@@ -14,11 +14,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from boxless.data.transforms import Preprocess
 from boxless.errors import ConfigError, DataError, InterruptedRunError, RunError, TrainingError
 from boxless.listener import Listener
 from boxless.recipe import Recipe
 from boxless.runs import open_run
+from boxless.training.examples import Examples
 from boxless.training.session import train
+from boxless.training.validation import look_at_maps
+from boxless.types import Item, Localization
 
 TOYS = str(Path(__file__).parent)
 
@@ -333,3 +337,64 @@ def test_no_readable_image_at_all_is_an_error(recipe: Recipe, tmp_path: Path) ->
                 tmp_path / f"{freeze}",
                 device="cpu",
             )
+
+
+class Notes(Listener):
+    """Keeps what the user should read."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.mark.parametrize("freeze", [True, False])  # with cached features, and without
+@pytest.mark.parametrize(
+    ("name", "kind", "sentence"),
+    [
+        ("FlatMaps", "flat", "6 of 6 maps looked at, such as that of val/blue/val0.png, are flat: no place counts"),
+        ("NotFiniteMaps", "not_finite", "6 of 6 maps looked at, such as that of val/blue/val0.png, hold values that"),
+        ("OneMapForAll", "same_for_all_classes", "are the same for all classes: it shows what is conspicuous"),
+    ],
+)
+def test_maps_not_to_be_trusted_are_told_when_the_run_ends(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str, sentence: str, freeze: bool
+) -> None:
+    monkeypatch.syspath_prepend(TOYS)
+    odd = recipe.override(method={"name": f"toy_methods:{name}"}, backbone={"freeze": freeze}, training={"epochs": 1})
+    notes = Notes()
+    train(odd, tmp_path / "run", device="cpu", listener=notes)
+    assert [text for text in notes.said if sentence in text]
+    assert open_run(tmp_path / "run", device="cpu").card["map_warnings"] == {kind: {"count": 6, "of": 6}}
+
+
+@pytest.mark.parametrize(("classes", "kinds"), [(1, []), (2, ["same_for_all_classes"])])
+def test_without_val_maps_of_train_are_looked_at_and_a_class_that_is_alone_is_compared_with_none(
+    recipe: Recipe, tmp_path: Path, classes: int, kinds: list[str]
+) -> None:
+    class Ramp:
+        training = False
+
+        def eval(self) -> None: ...
+
+        def train(self, mode: bool) -> None: ...
+
+        def localize(self, images: torch.Tensor, classes: torch.Tensor) -> Localization:
+            maps = torch.linspace(0, 1, 8).expand(len(images), classes.shape[1], 8, 8)
+            return Localization(torch.zeros(len(images), 3), maps, classes)
+
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    files = [broken, *sorted(Path(recipe.data.source).glob("val/red/*.png"))]
+    preprocess = Preprocess(32, (0, 0, 0), (1, 1, 1))
+    train_set = Examples([Item(path, path.name, (0,)) for path in files], classes, preprocess)
+    found = look_at_maps(
+        Ramp(),  # type: ignore[arg-type]
+        (train_set, Examples([], classes, preprocess)),
+        [],
+        torch.device("cpu"),
+        0.5,
+    )
+    assert [(each.kind, each.count, each.total) for each in found] == [(kind, 2, 2) for kind in kinds]
+    assert list(train_set.refused) == [0]

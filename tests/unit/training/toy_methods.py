@@ -7,7 +7,7 @@ from torch import Tensor
 
 from boxless.methods.base import Needs
 from boxless.methods.cam import CAM
-from boxless.types import Batch
+from boxless.types import Batch, Localization
 
 
 class NotFiniteLater(CAM):  # type: ignore[misc]
@@ -50,3 +50,33 @@ class NeverTrains(CAM):  # type: ignore[misc]
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         raise AssertionError("a method that does not train has no losses")
+
+
+class OddMaps(CAM):  # type: ignore[misc]
+    """Its maps are not to be trusted, in the way that its name says."""
+
+    def odd(self, maps: Tensor) -> Tensor:
+        """What becomes of the maps (b, n, h, w)."""
+        raise NotImplementedError
+
+    def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
+        said = super().localize(images, classes)
+        return Localization(said.logits, self.odd(said.maps), said.classes)
+
+
+class FlatMaps(OddMaps):
+    def odd(self, maps: Tensor) -> Tensor:
+        return torch.full_like(maps, 0.5)
+
+
+class NotFiniteMaps(OddMaps):
+    def odd(self, maps: Tensor) -> Tensor:
+        return maps / torch.zeros_like(maps)
+
+
+class OneMapForAll(OddMaps):
+    """The same in each place for each class, and another one for each image."""
+
+    def odd(self, maps: Tensor) -> Tensor:
+        ramp = torch.linspace(0, 1, maps.shape[3]).expand_as(maps)
+        return ramp * (0.9 + 0.1 * maps[:, :1, :1, :1])
