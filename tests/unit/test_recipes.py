@@ -1,34 +1,287 @@
-"""Each recipe file against today's signatures: one that cannot be run any more is a lie."""
+"""Each recipe file against today's signatures: one that cannot be run any more is a lie.
+
+Networks are built without weights, on the meta device where that suffices. Run as a script, this file writes the tables
+of published figures in recipes/README.md.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
-from boxless.recipe import read_recipe
+from boxless.backbones.timm_backbone import TimmBackbone
+from boxless.data.sources import SOURCES
+from boxless.methods import METHODS
+from boxless.methods.base import Method
+from boxless.recipe import Recipe, read_recipe
 from boxless.runs import build_method
+from boxless.training.optim import build_optimizer, set_rate
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(ROOT.rglob("*.yaml"))
+CLASSES = {"sample": 10, "cub": 200, "ilsvrc": 1000, "openimages": 100}
+STUDIED = [data for data in CLASSES if data != "sample"]  # data sets that others published figures of
+NETWORKS = ("vgg16", "inception_v3", "resnet50")
+
+BOX_METRICS = {
+    "MaxBoxAcc",
+    "MaxBoxAccV2",
+    "MaxBoxAccV2 at IoU 0.3",
+    "MaxBoxAccV2 at IoU 0.5",
+    "MaxBoxAccV2 at IoU 0.7",
+    "top-1 localization",
+    "top-5 localization",
+    "GT-known localization",
+}
+METRICS = {"cub": BOX_METRICS, "ilsvrc": BOX_METRICS, "openimages": {"PxAP", "PIoU"}}
+TABLES = {
+    *(f"thesis {number}" for number in ("2.1", "2.2", "3.1", "4.2", "I-1", "I-5")),
+    "wsolevaluation README",
+    "BAS-Extension README",
+}
+SELECTIONS, BOXES = ("BT-TT", "BT-VT", "BV-TT", "BV-VT"), ("GT", "RPN", "CLIP", "SS")
+
+by_file = pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
+@cache
+def content(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return value
+
+
+def file_of(data: str, method: str, network: str) -> Path:
+    return ROOT / data / f"{method}-{network}.yaml"
+
+
+@cache
+def _prepared(name: str, **options: Any) -> TimmBackbone:
+    with torch.device("meta"):
+        return TimmBackbone(name, **options)
+
+
+def _filled(name: str, **options: Any) -> TimmBackbone:
+    """A network with random weights on the CPU, and nothing inserted yet."""
+    network = deepcopy(_prepared(name, **options)).to_empty(device="cpu")
+    for part in network.modules():
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()
+    return network
+
+
+@pytest.fixture(autouse=True)
+def _networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each network is created once, for all recipes that have it: a method that reads it says anew what it reads."""
+    monkeypatch.setattr("boxless.runs.TimmBackbone", _prepared)
+
+
+def built(recipe: Recipe, classes: int) -> Method:
+    """The method without weights; with some where it puts layers into the network, which are found by small images."""
+    if "adl" not in recipe.method.name:
+        with torch.device("meta"):
+            return build_method(recipe, classes, pretrained=False)
+    recipe = recipe.override(data={"image_size": 96})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("boxless.runs.TimmBackbone", _filled)
+        return build_method(recipe, classes, pretrained=False)
+
+
+@by_file
 def test_a_recipe_builds_its_method_with_settings_that_exist(path: Path) -> None:
     recipe = read_recipe(path)
-    method = build_method(recipe, 10, pretrained=False)
+    method = built(recipe, CLASSES[path.parent.name])
     assert type(method).__name__.lower() == recipe.method.name.replace("_", "")
     assert path.name == f"{recipe.method.name}-{recipe.backbone.name.partition('.')[0]}.yaml"
+    assert recipe.data.source == "sample" or recipe.data.format in SOURCES
+    build_optimizer(method, recipe.training)  # refuses modules that the network does not have
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
+@by_file
+def test_a_recipe_starts_with_a_sentence_and_has_the_sections_in_order(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert first.endswith(".")
+    assert list(content(path)) == [
+        *("version", "data", "backbone", "method", "training", "protocol", "published", "ours"),
+    ]
+
+
+@by_file
 def test_a_recipe_says_what_was_published_and_what_was_measured_here(path: Path) -> None:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert "published" in content
-    ours = content["ours"]
+    published, ours = content(path)["published"], content(path)["ours"]
     assert ours == "not yet measured" or {"date", "machine", "commit"} <= ours.keys()
+    if published is None:
+        return
+    assert published
+    assert len({tuple(sorted(entry.items())) for entry in published}) == len(published)
+    for entry in published:
+        assert {"table", "metric", "value"} <= entry.keys()
+        assert entry.keys() <= {"table", "metric", "value", "printed", "backbone", "selection", "boxes"}
+        assert entry["table"] in TABLES
+        assert entry["metric"] in METRICS[path.parent.name]
+        assert isinstance(entry["value"], float)
+        assert 0 < entry["value"] < 100
+        selected = (entry.get("selection"), entry.get("boxes"))
+        if entry["table"] == "thesis 4.2":
+            assert selected[0] in SELECTIONS
+            assert selected[1] in BOXES
+        else:
+            assert selected == (None, None)
 
 
-def test_there_are_recipes() -> None:
-    assert RECIPES
+@by_file
+def test_a_figure_printed_as_a_sum_is_that_sum(path: Path) -> None:
+    for entry in content(path)["published"] or ():
+        if "printed" in entry:
+            base, sign, difference = entry["printed"].split()
+            assert entry["value"] == pytest.approx(float(base) + float(sign + difference))
+            assert entry["table"] == "wsolevaluation README"
+
+
+@by_file
+def test_figures_of_one_table_fit_each_other(path: Path) -> None:
+    rows: dict[str, dict[str, float]] = {}
+    for entry in content(path)["published"] or ():
+        if entry["table"] != "thesis 4.2":
+            rows.setdefault(entry["table"], {})[entry["metric"]] = entry["value"]
+    for row in rows.values():
+        levels = [row[name] for name in sorted(row) if " at IoU " in name]
+        if "MaxBoxAccV2" in row and levels:
+            assert row["MaxBoxAccV2"] == pytest.approx(sum(levels) / 3, abs=0.051)
+        nested = ("top-1 localization", "top-5 localization", "GT-known localization", "MaxBoxAcc")
+        ordered = [row[name] for name in nested if name in row]
+        assert ordered == sorted(ordered)
+
+
+def test_every_method_on_a_grid_has_recipes_for_each_data_set_and_network() -> None:
+    methods = [name for name in METHODS if not METHODS.load(name).needs.prefix_tokens]
+    wanted = {file_of(data, method, network) for data in STUDIED for method in methods for network in NETWORKS}
+    assert wanted == {path for path in RECIPES if path.parent.name in STUDIED}
+
+
+def _grid(data: str, method: str, network: str) -> tuple[Method, torch.Tensor]:
+    """The method and the finest grid that it reads of an image of 224 pixels."""
+    path = file_of(data, method, network)
+    recipe = read_recipe(path)
+    assert recipe.data.image_size == 224
+    found = built(recipe, CLASSES[data])
+    return found, found.backbone(torch.zeros(1, 3, 224, 224, device="meta")).grids[-1]
+
+
+@pytest.mark.parametrize("data", STUDIED)
+def test_vgg16_ends_in_14_x_14_with_conv6_on_it(data: str) -> None:
+    method, grid = _grid(data, "cam", "vgg16")
+    assert grid.shape == (1, 512, 14, 14)
+    conv6 = method.get_submodule("neck.convolution.0")
+    assert conv6.weight.shape == (1024, 512, 3, 3)
+    assert method.get_submodule("classifier").weight.shape == (CLASSES[data], 1024)
+
+
+@pytest.mark.parametrize(("data", "side"), [("cub", 28), ("ilsvrc", 28), ("openimages", 14)])
+def test_resnet50_is_classified_from_its_last_stage_on_a_fine_grid(data: str, side: int) -> None:
+    method, grid = _grid(data, "cam", "resnet50")
+    assert grid.shape == (1, 2048, side, side)
+    assert method.get_submodule("classifier").weight.shape == (CLASSES[data], 2048)
+    dilations = {part.dilation for part in method.modules() if isinstance(part, torch.nn.Conv2d)}
+    assert dilations == {(1, 1)}
+
+
+@pytest.mark.parametrize("data", STUDIED)
+def test_inception_v3_is_cut_at_mixed_6e(data: str) -> None:
+    method, grid = _grid(data, "cam", "inception_v3")
+    assert grid.shape == (1, 768, 12, 12)
+    assert method.get_submodule("neck.convolution.0").weight.shape == (1024, 768, 3, 3)
+
+
+def _rates(data: str, method: str, network: str) -> dict[str, float]:
+    """The learning rate of each parameter at the first step."""
+    recipe = read_recipe(file_of(data, method, network))
+    found = built(recipe, CLASSES[data])
+    optimizer = build_optimizer(found, recipe.training)
+    set_rate(optimizer, recipe.training.learning_rate)
+    rates = {id(value): group["lr"] for group in optimizer.param_groups for value in group["params"]}
+    return {name: rates[id(value)] for name, value in found.named_parameters()}
+
+
+@pytest.mark.parametrize("data", STUDIED)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_head_learns_ten_times_as_fast_and_resnet50s_last_stage_with_it(data: str, network: str) -> None:
+    rates = _rates(data, "cam", network)
+    head = max(rates.values())
+    for name, rate in rates.items():
+        fast = not name.startswith("backbone.") or name.startswith("backbone.model.layer4.")
+        assert rate == pytest.approx(head if fast else head / 10), name
+    assert any(name.startswith("backbone.model.layer4.") for name in rates) == (network == "resnet50")
+
+
+def test_spg_on_vgg16_learns_fast_from_conv4_on() -> None:
+    rates = _rates("cub", "spg", "vgg16")
+    weights = [name for name in rates if name.startswith("backbone.") and name.endswith("weight")]
+    fast = [rates[name] == max(rates.values()) for name in weights]
+    assert fast == [False] * 7 + [True] * 6
+
+
+def figures(data: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, network and entry of each published figure of a data set."""
+    order = list(METHODS)
+    for method in sorted({path.stem.partition("-")[0] for path in ROOT.glob(f"{data}/*.yaml")}, key=order.index):
+        for network in NETWORKS:
+            for entry in content(file_of(data, method, network))["published"] or ():
+                yield method, network, entry
+
+
+def _where(entry: dict[str, Any]) -> str:
+    extra = (
+        [f"as {entry['backbone']}" if entry["backbone"] != "none" else "no network named"]
+        if "backbone" in entry
+        else []
+    )
+    extra += [entry["printed"]] if "printed" in entry else []
+    return entry["table"] + (f" ({', '.join(extra)})" if extra else "")
+
+
+def tables(data: str) -> str:
+    """The published figures of a data set, as they stand in recipes/README.md."""
+    places: dict[tuple[str, str, str, str], list[str]] = {}
+    chosen: dict[tuple[str, str, str], dict[str, str]] = {}
+    for method, network, entry in figures(data):
+        value = str(entry["value"])
+        if "selection" in entry:
+            row = chosen.setdefault((method, network, entry["selection"]), dict.fromkeys(BOXES, ""))
+            row[entry["boxes"]] = f"{entry['value']:.2f}"
+        else:
+            places.setdefault((method, network, entry["metric"], value), []).append(_where(entry))
+    lines = ["| method | network | metric | value | where |", "|---|---|---|--:|---|"]
+    lines += [f"| {' | '.join(key)} | {'; '.join(found)} |" for key, found in places.items()]
+    if chosen:
+        lines += ["", "MaxBoxAcc of thesis 4.2, by whose boxes of the validation set were used:", ""]
+        lines += [f"| method | network | selection | {' | '.join(BOXES)} |", "|---|---|---|--:|--:|--:|--:|"]
+        lines += [f"| {' | '.join(key)} | {' | '.join(row.values())} |" for key, row in chosen.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _with_tables(page: str) -> str:
+    for data in STUDIED:
+        begin, end = f"<!-- {data} -->\n", f"<!-- end of {data} -->"
+        before, _, rest = page.partition(begin)
+        page = f"{before}{begin}\n{tables(data)}\n{end}{rest.partition(end)[2]}"
+    return page
+
+
+def test_the_readme_shows_the_figures_of_the_files() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert page == _with_tables(page), "write them with: python tests/unit/test_recipes.py"
+    for data in STUDIED:
+        assert f"<!-- {data} -->" in page
+
+
+if __name__ == "__main__":
+    target = ROOT / "README.md"
+    target.write_text(_with_tables(target.read_text(encoding="utf-8")), encoding="utf-8")
