@@ -103,7 +103,10 @@ def test_an_image_that_cannot_be_read_is_listed_and_the_others_are_done(photogra
         (("--map", "gradcm"), "unknown map 'gradcm'; did you mean 'gradcam'"),
         (("--model", "tf_eficientnet_lite0"), "unknown model"),
         (("--layer", "blocks.9"), "the model has no such layer"),
+        (("--layer", "blocks.9"), "Layers of EfficientNet: conv_stem, bn1, "),
+        (("--layer", "classifier"), "which is no grid for each of them; name another. Layers of EfficientNet"),
         (("--target", "1000"), "has 1000 classes, 0 to 999"),
+        (("--target=-1",), "unknown class '-1'"),
         (("--target", "tabi cat"), "did you mean 'tabby cat'"),
         (("--target", "crane"), "give one by its number: [134, 517]"),
         (("--map", "rollout"), "needs a plain vision transformer"),
@@ -114,6 +117,16 @@ def test_wrong_use_is_one_line_and_code_2(arguments: tuple[str, ...], said: str,
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ")
     assert said in last
+
+
+def test_inside_inference_mode_only_maps_without_gradients_are_taken(photographs: Path) -> None:
+    def explained(name: str) -> list[Any]:
+        with torch.inference_mode():
+            return list(module.explain(photographs, model="test_vit", map=name, weights="random"))
+
+    assert len(explained("rollout")) == 2
+    with pytest.raises(ConfigError, match=r"use torch\.no_grad there"):
+        explained("gradcam")
 
 
 def test_a_map_that_cannot_be_trusted_is_warned_of(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from boxless.errors import ConfigError
+from boxless.maps import extract
 from boxless.maps.session import Session
 
 
@@ -89,6 +90,14 @@ def test_what_makes_a_map_impossible_is_said(what: str, layer: str, message: str
     with pytest.raises(ConfigError, match=message):
         extract_gradient(network, layer)
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_network_that_cuts_its_gradient_has_maps_of_scores_alone() -> None:
+    network, images = Odd("detached").eval(), torch.rand(2, 3, 8, 8)
+    for name in ("gradcam", "gradcam++", "smoothgradcam++", "xgradcam", "layercam"):
+        with pytest.raises(ConfigError, match=r"layer stage: the class score has no gradient there.*such as scorecam"):
+            extract(name, network, images, layers="stage")
+    assert extract("scorecam", network, images, layers="stage").maps.shape == (2, 4, 4)
 
 
 def test_a_network_in_training_mode_is_read_in_evaluation_mode(toy: nn.Module) -> None:
