@@ -13,6 +13,7 @@ METHODS = Registry(
         "spg": "boxless.methods.spg:SPG",
         "nl_ccam": "boxless.methods.nl_ccam:NLCCAM",
         "bas": "boxless.methods.bas:BAS",
+        "bcam": "boxless.methods.bcam:BCAM",
     },
 )
 
