@@ -4,6 +4,8 @@
     python tests/golden/make_map_golden.py
 
 Kept are their maps on the layer's own grid, after ReLU and before they are resized to the image, brought into [0, 1].
+Networks and images are in double precision: in single precision some of these sums lose so many digits that a map
+depends in its fifth on how many threads add them up.
 
 Where the two sides do not define the same thing, the difference is set aside:
 
@@ -56,13 +58,13 @@ def unit(maps: Tensor) -> list[Any]:
 
 
 def grad_cam(kind: Any, name: str) -> list[Any]:
-    model = map_models.build(name)
+    model = map_models.build(name).double()
     layer = dict(model.named_modules())[map_models.LAYERS[name][0]]
     noted: list[Any] = []
     with kind(model, [layer], as_grid(name)) as peer:
         original = peer.get_cam_image
         peer.get_cam_image = lambda *given: noted.append(original(*given)) or noted[-1]
-        peer(map_models.images(), [ClassifierOutputTarget(each) for each in map_models.TARGETS])
+        peer(map_models.images().double(), [ClassifierOutputTarget(each) for each in map_models.TARGETS])
     return unit(torch.from_numpy(noted[0]))
 
 
@@ -78,13 +80,13 @@ class GivenNoise:
 
 
 def torch_cam(kind: Any, name: str, *, fused: bool = False, **settings: Any) -> list[Any]:
-    model: nn.Module = map_models.build(name)
+    model: nn.Module = map_models.build(name).double()
     single, several = map_models.LAYERS[name]
     noise = settings.pop("noise", None)
     with kind(model, list(several) if fused else single, reshape_transform=as_grid(name), **settings) as peer:
         if noise is not None:
             peer._distrib = noise
-        scores = model(map_models.images())
+        scores = model(map_models.images().double())
         maps = peer(list(map_models.TARGETS), scores, normalized=not fused)
         if fused:
             return unit(peer.fuse_cams([each / each.amax((1, 2), keepdim=True) for each in maps]))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from boxless.errors import ConfigError
 from boxless.maps.base import MapExtractor, asked, score
-from boxless.maps.layers import to_grid
+from boxless.maps.layers import exact, to_grid
 from boxless.maps.session import Session
 from boxless.methods.base import Paper
 
@@ -47,7 +47,7 @@ class Rollout(MapExtractor):
             attention = session.kept()
             _refuse_other_outputs(attention, layers, len(images))
             gradients = session.gradients(score(logits, classes)) if self.gradients else attention
-        fused = (self.fuse(a.float(), g.float()) for a, g in zip(attention, gradients, strict=True))
+        fused = (self.fuse(exact(a), exact(g)) for a, g in zip(attention, gradients, strict=True))
         rolled = _rolled(list(fused))
         prefix = bool(getattr(model, "num_prefix_tokens", 0))
         # The class token's row; without one the head averages all tokens, and so are their rows.
@@ -99,7 +99,7 @@ class GradientAttentionRollout(Rollout):
 
 def _rolled(matrices: Sequence[Tensor]) -> Tensor:
     """The product, last block first, of the matrices with the residual connection added and rows that sum to one."""
-    identity = torch.eye(matrices[0].shape[-1], device=matrices[0].device)
+    identity = torch.eye(matrices[0].shape[-1]).to(matrices[0])
     rolled = identity.expand_as(matrices[0])
     for matrix in matrices:
         with_residual = matrix + identity

@@ -78,7 +78,7 @@ class MapExtractor(ABC):
         names = tuple(names)
         find_modules(model, names)
         maps, logits, classes = self.compute(model, batch, as_targets(targets, len(batch)), names)
-        return Maps(normalize(maps.detach()), logits.detach().float(), classes, names)
+        return Maps(normalize(maps.detach()).float(), logits.detach().float(), classes, names)
 
 
 def extract(

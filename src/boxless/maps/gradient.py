@@ -169,7 +169,12 @@ class SmoothGradCAMPlusPlus(GradientMap):
 
 @final
 class XGradCAM(GradientMap):
-    """XGrad-CAM: each channel weighs as its gradients do where it is active."""
+    """XGrad-CAM: each channel weighs as its gradients do where it is active.
+
+    Args:
+        epsilon: Added to the sum of a channel's activations, by which its weight is divided. The paper has none;
+            pytorch-grad-cam has 1e-7, which shows where a transformer's activations, of both signs, cancel.
+    """
 
     paper = Paper(
         "Fu et al.",
@@ -179,9 +184,12 @@ class XGradCAM(GradientMap):
         "https://arxiv.org/abs/2008.02312",
     )
 
+    def __init__(self, *, epsilon: Annotated[float, Ge(0)] = 0.0) -> None:
+        self.epsilon = epsilon
+
     def weigh(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Equation 8; a channel whose activations sum to zero weighs nothing."""
-        total = activations.sum((2, 3))
+        total = activations.sum((2, 3)) + self.epsilon
         weights = (gradients * activations).sum((2, 3)) / torch.where(total == 0, 1.0, total)
         return weighted_sum(torch.where(total == 0, 0.0, weights), activations)
 

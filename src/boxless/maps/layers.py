@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from boxless.errors import ConfigError
@@ -74,7 +75,7 @@ def find_modules(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
 
 
 def to_grid(output: Tensor, model: nn.Module, layer: str, size: tuple[int, int], images: int) -> Tensor:
-    """What a layer put out, as float32 (b, c, h', w').
+    """What a layer put out, (b, c, h', w'): float64 of a network in double precision, else float32.
 
     Taken are grids, channels first or last, and tokens, of which class and register tokens are left out.
 
@@ -88,7 +89,7 @@ def to_grid(output: Tensor, model: nn.Module, layer: str, size: tuple[int, int],
     Raises:
         ConfigError: It is no grid, or not one for each image.
     """
-    output = output.float()
+    output = exact(output)
     shape = tuple(output.shape)
     if len(output) == images and output.ndim == 4:
         first, last = _fits(shape[2:], size), _fits(shape[1:3], size)
@@ -103,6 +104,11 @@ def to_grid(output: Tensor, model: nn.Module, layer: str, size: tuple[int, int],
         f"layer {layer}: it puts out {shape} for {images} images of {size[0]} x {size[1]} pixels, which is no grid for "
         f"each of them; name another. {_listed(model)}"
     )
+
+
+def exact(values: Tensor) -> Tensor:
+    """Values in the precision that maps are computed in: float32, or float64 where they are in that already."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def _token_grid(model: nn.Module, tokens: int, size: tuple[int, int]) -> tuple[int, tuple[int, int]] | None:

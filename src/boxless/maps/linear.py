@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from boxless.errors import ConfigError
 from boxless.maps.base import MapExtractor, asked, weighted_sum
-from boxless.maps.layers import pooled_layer, to_grid
+from boxless.maps.layers import exact, pooled_layer, to_grid
 from boxless.maps.session import Session
 from boxless.methods.base import Paper
 
@@ -44,7 +44,7 @@ class ClassActivationMap(MapExtractor):
             logits = session.forward(images)
             (output,) = session.kept()
         grid = to_grid(output, model, layers[0], (images.shape[2], images.shape[3]), len(images))
-        weight = head.weight.detach().float().flatten(1)
+        weight = exact(head.weight.detach()).flatten(1)
         _refuse_other_head(grid, weight, head.bias, logits, layers[0])
         classes = asked(logits, targets)
         return weighted_sum(weight[classes], grid), logits, classes
@@ -64,9 +64,9 @@ def _refuse_other_head(grid: Tensor, weight: Tensor, bias: Tensor | None, logits
     """Raise unless the scores are the linear layer of the grid's average."""
     same = grid.shape[1] == weight.shape[1]
     if same:
-        again = grid.mean((2, 3)) @ weight.T + (0 if bias is None else bias.detach().float())
+        again = grid.mean((2, 3)) @ weight.T + (0 if bias is None else exact(bias.detach()))
         tolerance = 1e-3 if logits.dtype in (torch.float32, torch.float64) else 5e-2
-        same = bool((again - logits.float()).abs().max() <= tolerance * (1 + logits.float().abs().max()))
+        same = bool((again - exact(logits)).abs().max() <= tolerance * (1 + logits.float().abs().max()))
     if not same:
         raise ConfigError(
             f"cam: the head does more than to average the output of {layer} and apply one linear layer, so that the "

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from boxless.maps.base import MapExtractor, asked, onto_finest, weighted_sum
-from boxless.maps.layers import to_grid
+from boxless.maps.layers import exact, to_grid
 from boxless.maps.session import Session
 from boxless.methods.base import Paper
 from boxless.ops.maps import normalize
@@ -72,8 +72,8 @@ class ScoreMap(MapExtractor):
                 which, channel = pairs % count, pairs // count
                 masks = self._upsampled(grid[which, channel][:, None], (images.shape[2], images.shape[3]))
                 drawn = noise.draw([(step, each) for each in channel.tolist()]).to(images)
-                scores = session.forward(self.masked(images[which], masks.to(images), step, drawn)).float()
-                totals[pairs] += scores.gather(1, classes[which, None])[:, 0]
+                scores = session.forward(self.masked(images[which], masks.to(images), step, drawn))
+                totals[pairs] += exact(scores.gather(1, classes[which, None])[:, 0])
         return totals.reshape(channels, count).T / self.steps
 
     def _upsampled(self, maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -66,6 +67,36 @@ def test_gradient_maps(name: str, toy: Any, pictures: Tensor) -> None:
     for number in range(2):
         expected = unit(FORMULAS[name](activations(toy, pictures, number), gradient(toy, pictures, number)))
         np.testing.assert_allclose(found[number], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.01])
+def test_xgradcam_of_a_network_in_double_precision_is_exact_where_activations_cancel(epsilon: float, toy: Any) -> None:
+    """In float32 these sums, of which a weight is a quotient, would be off by about a tenth."""
+    pictures = torch.randn(2, 3, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    pictures += 1e-6 - pictures.mean((2, 3), keepdim=True)
+    found = extract("xgradcam", toy.double(), pictures, TARGETS, layers="stage", epsilon=epsilon).maps
+    assert found.dtype == torch.float32
+    for number, target in enumerate(TARGETS):
+        a = activations(toy, pictures, number)
+        slopes = toy.fc.weight.detach().numpy()[target][:, None, None] * np.maximum(a, 0) / 6
+        expected = unit(sum((slopes[k] * a[k]).sum() / (a[k].sum() + epsilon) * a[k] for k in range(3)))
+        np.testing.assert_allclose(found[number], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "settings"),
+    [(name, "resnet", {}) for name in ("cam", *FORMULAS, "smoothgradcam++", "scorecam", "iscam")]
+    + [("sscam", "resnet", {"samples": 2}), ("rollout", "vit", {}), ("gradrollout", "vit", {})],
+)
+def test_every_map_takes_a_network_in_double_precision(
+    name: str, family: str, settings: Any, networks: dict[str, Any], images: Tensor
+) -> None:
+    twice = copy.deepcopy(networks[family]).double()
+    found = extract(name, twice, images[:1], 3, **settings)
+    assert found.maps.dtype == torch.float32
+    torch.testing.assert_close(
+        found.maps, extract(name, networks[family], images[:1], 3, **settings).maps, atol=1e-3, rtol=0
+    )
 
 
 def test_smooth_grad_cam_plus_plus_averages_powers_of_noisy_gradients(toy: Any, pictures: Tensor) -> None:

@@ -16,7 +16,8 @@ from boxless.ops.maps import normalize
 
 FOLDER = Path(__file__).parents[2] / "golden"
 GOLDEN = json.loads((FOLDER / "classifier_maps.json").read_text(encoding="utf-8"))
-TOLERANCE = 1e-5
+# In single precision the networks' own rounding shows; it depends on how many threads add numbers up.
+TOLERANCES = {torch.float64: 1e-6, torch.float32: 5e-5}
 
 specification = importlib.util.spec_from_file_location("golden_map_models", FOLDER / "map_models.py")
 assert specification
@@ -27,6 +28,7 @@ specification.loader.exec_module(models)
 # Their settings, where they differ from the papers and so from our defaults.
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("pytorch-grad-cam", "gradcam++"): {"epsilon": 1e-6},
+    ("pytorch-grad-cam", "xgradcam"): {"epsilon": 1e-7},
     ("torchcam", "smoothgradcam++"): {"epsilon": 1e-8, "samples": 2, "std": 1e-9},
     ("torchcam", "scorecam"): {"masks": "grid"},
     ("torchcam", "sscam"): {"masks": "grid", "samples": 2},
@@ -42,25 +44,26 @@ CASES = [
 
 
 @cache
-def network(name: str) -> Any:
-    return models.build(name)
+def network(name: str, dtype: torch.dtype = torch.float32) -> Any:
+    return models.build(name).to(dtype)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize(("family", "peer", "name"), CASES, ids=map(" ".join, CASES))
-def test_maps_are_those_of_the_peer(family: str, peer: str, name: str) -> None:
+def test_maps_are_those_of_the_peer(family: str, peer: str, name: str, dtype: torch.dtype) -> None:
     settings = SETTINGS.get((peer, name), {})
     layer = models.LAYERS[family][0]
-    found = extract(name, network(family), models.images(), models.TARGETS, layers=layer, **settings)
+    found = extract(name, network(family, dtype), models.images(), models.TARGETS, layers=layer, **settings)
     expected = torch.tensor(GOLDEN[family][peer][name])
     assert expected.amax((1, 2)).tolist() == [1, 1]
-    torch.testing.assert_close(found.maps, expected, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(found.maps, expected, atol=TOLERANCES[dtype], rtol=0)
 
 
 @pytest.mark.parametrize("family", list(GOLDEN))
 def test_layercam_of_several_layers_is_that_of_torchcam(family: str) -> None:
-    found = extract("layercam", network(family), models.images(), models.TARGETS, layers=models.LAYERS[family][1])
+    found = extract("layercam", network(family, torch.float64), models.images(), models.TARGETS, layers=models.LAYERS[family][1])
     expected = torch.tensor(GOLDEN[family]["torchcam"]["layercam of several layers"])
-    torch.testing.assert_close(found.maps, expected, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(found.maps, expected, atol=TOLERANCES[torch.float64], rtol=0)
     assert found.layers == models.LAYERS[family][1]
 
 
