@@ -97,7 +97,7 @@ def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, fac
         "classes": list(catalog.classes),
         "multi_label": catalog.multi_label,
         "data": {
-            "source": str(catalog.root),
+            "source": str(catalog.source or catalog.root),
             "format": catalog.format,
             "split_rule": catalog.split_rule,
             "images": {split: len(items) for split, items in catalog.splits.items()},

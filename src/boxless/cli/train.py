@@ -87,9 +87,9 @@ def _report(output: Any, trained: Trained) -> None:
     from boxless.runs import read_card
 
     card = read_card(trained.folder)
-    run, data = shlex.quote(str(trained.folder)), shlex.quote(card["data"]["source"])
+    run = shlex.quote(str(trained.folder))
     output.table(run_rows(trained.folder, card))
     output.say("\nNext:")
     output.say(f"  boxless predict {run} IMAGES --out boxes")
-    output.say(f"  boxless evaluate {run} {data}")
+    output.say(f"  boxless evaluate {run}")
     output.finish({"run": str(trained.folder), "card": card}, trained.refused)

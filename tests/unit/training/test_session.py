@@ -54,6 +54,16 @@ def assert_same(one: Path, other: Path) -> None:
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
 
 
+def test_a_run_names_the_file_that_it_learnt_from_and_not_the_folder_of_its_pictures(
+    recipe: Recipe, shapes: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "labels.csv"
+    rows = [f"{path},{path.parent.name}" for path in sorted((shapes / "train").rglob("*.png"))]
+    table.write_text("\n".join(["path,label", *rows]) + "\n", encoding="utf-8")
+    train(recipe.override(data={"source": str(table)}, training={"epochs": 1}), tmp_path / "run", device="cpu")
+    assert open_run(tmp_path / "run", device="cpu").card["data"]["source"] == str(table)
+
+
 def test_a_finished_run_holds_recipe_weights_card_and_metrics_and_nothing_else(recipe: Recipe, tmp_path: Path) -> None:
     train(recipe, tmp_path / "run", device="cpu")
     files = {path.name for path in (tmp_path / "run").iterdir()} - {"tensorboard"}
