@@ -61,10 +61,11 @@ def test_maps_are_those_of_the_peer(family: str, peer: str, name: str, dtype: to
 
 @pytest.mark.parametrize("family", list(GOLDEN))
 def test_layercam_of_several_layers_is_that_of_torchcam(family: str) -> None:
-    found = extract("layercam", network(family, torch.float64), models.images(), models.TARGETS, layers=models.LAYERS[family][1])
+    layers = models.LAYERS[family][1]
+    found = extract("layercam", network(family, torch.float64), models.images(), models.TARGETS, layers=layers)
     expected = torch.tensor(GOLDEN[family]["torchcam"]["layercam of several layers"])
     torch.testing.assert_close(found.maps, expected, atol=TOLERANCES[torch.float64], rtol=0)
-    assert found.layers == models.LAYERS[family][1]
+    assert found.layers == layers
 
 
 def test_with_the_paper_s_formula_the_constant_that_peers_add_to_it_does_matter() -> None:
