@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 INTEROP ?= .venv-interop
+PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 HERE := $(shell pwd | cksum | cut -d' ' -f1)
 export BOXLESS_INTEROP_PYTHON = $(abspath $(INTEROP))/bin/python
@@ -25,15 +26,15 @@ check: $(VENV)/.dev
 unit: $(VENV)/.dev $(INTEROP)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=10
 
-bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev $(PEERS)/.ready
+	PYTHONPATH=$(abspath $(PEERS)) $(BIN)/python -m benchmarks
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-interop boxless-demo build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-interop .venv-peers boxless-demo build dist .mypy_cache .ruff_cache .pytest_cache
 
 # torch and torchvision come in one installation, so that they are built for each other.
 $(VENV)/.user: $(VENV)/.self-$(HERE) pyproject.toml
@@ -58,4 +59,10 @@ $(BIN)/python:
 $(INTEROP)/.ready: tests/interop/requirements.txt
 	$(PYTHON) -m venv $(INTEROP)
 	$(INTEROP)/bin/python -m pip install --quiet -r tests/interop/requirements.txt
+	touch $@
+
+# A folder and no environment: the peers run on what is installed here, and change nothing of it.
+$(PEERS)/.ready: benchmarks/requirements.txt | $(VENV)/.dev
+	rm -rf $(PEERS)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(PEERS) -r benchmarks/requirements.txt
 	touch $@
