@@ -1,0 +1,53 @@
+"""Sets of pixels as masks of a batch: what boxes cover, what Otsu's threshold leaves, grown and shrunk."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LEVELS = 256
+
+
+def covered(low: Tensor, high: Tensor, length: int) -> Tensor:
+    """Which of ``length`` pixels in a row lie between two ends, each (b, k): (b, k, length) bool.
+
+    A pixel counts if its centre does; where ends hold no centre, the pixel in their middle counts. Ends beyond the row
+    are cut off; what then has no length covers nothing.
+    """
+    low, high = low.clamp(0, length), high.clamp(0, length)
+    first, last = (low - 0.5).ceil(), (high - 0.5).ceil()
+    thin = first >= last
+    first = torch.where(thin, ((low + high) / 2).floor().clamp(max=length - 1), first)
+    last = torch.where(thin, first + 1, last)
+    last = torch.where(high > low, last, first)
+    places = torch.arange(length, device=low.device)
+    return (places >= first[..., None]) & (places < last[..., None])
+
+
+def dilated(masks: Tensor, side: int) -> Tensor:
+    """Masks (b, h, w) grown by squares of an odd side."""
+    return F.max_pool2d(masks.float()[:, None], side, 1, side // 2)[:, 0] > 0
+
+
+def eroded(masks: Tensor, side: int) -> Tensor:
+    """Masks (b, h, w) shrunk by squares of an odd side; what lies outside the image takes nothing away."""
+    return ~dilated(~masks, side)
+
+
+def otsu_regions(levels: Tensor) -> Tensor:
+    """Pixels of maps (b, h, w) in [0, 1] above Otsu's threshold among 256 whole levels; nothing of a flat map.
+
+    The level of a value is ``floor(255 * value)``, and the threshold is kept within [1, 254]: as in F-CAM's code, so
+    that level 0 and 1 are never object, and 255 always is.
+    """
+    whole = (levels * (LEVELS - 1)).long().flatten(1)
+    counts = torch.zeros(len(whole), LEVELS, dtype=torch.float64, device=whole.device)
+    counts.scatter_add_(1, whole, torch.ones_like(whole, dtype=torch.float64))
+    weight = counts.cumsum(1)
+    moment = (counts * torch.arange(LEVELS, device=whole.device)).cumsum(1)
+    parted = weight * (whole.shape[1] - weight)  # 0 where one of both groups is empty
+    between = (moment * whole.shape[1] - moment[:, -1:] * weight) ** 2 / parted.clamp(min=1)
+    threshold = torch.where(parted > 0, between, -1.0).argmax(1, keepdim=True).clamp(1, LEVELS - 2)
+    many = whole.amax(1, keepdim=True) > whole.amin(1, keepdim=True)
+    return ((whole > threshold) & many).view(levels.shape)
