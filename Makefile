@@ -1,6 +1,7 @@
 # make demo   the whole job on the bundled sample, in an environment of its own
 # make test   every check and test; what CI runs
 # make bench  speed and accuracy figures, written to benchmarks/results/
+# make bench-methods   all methods, trained on the bundled sample; goes on where it was stopped
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 HERE := $(shell pwd | cksum | cut -d' ' -f1)
 export BOXLESS_INTEROP_PYTHON = $(abspath $(INTEROP))/bin/python
 
-.PHONY: demo test check unit bench format clean
+.PHONY: demo test check unit bench bench-methods format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.user
@@ -28,6 +29,10 @@ unit: $(VENV)/.dev $(INTEROP)/.ready
 
 bench: $(VENV)/.dev $(PEERS)/.ready
 	PYTHONPATH=$(abspath $(PEERS)) $(BIN)/python -m benchmarks
+
+bench-methods: $(VENV)/.dev
+	$(BIN)/python benchmarks/accuracy.py --methods --keep runs/bench-methods
+	rm -r runs/bench-methods
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
