@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from boxless.ops.maps import normalize as normalize
     from boxless.ops.maps import resize as resize
     from boxless.ops.otsu import otsu_thresholds as otsu_thresholds
+    from boxless.ops.spectral import spectral_maps as spectral_maps
 
 _HOMES = {
     "ComponentSweep": "components",
@@ -37,6 +38,7 @@ _HOMES = {
     "otsu_thresholds": "otsu",
     "resize": "maps",
     "scale": "boxes",
+    "spectral_maps": "spectral",
     "sweep_batch": "components",
     "sweep_boxes": "components",
     "sweep_components": "components",
