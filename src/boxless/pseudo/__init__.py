@@ -10,15 +10,23 @@ if TYPE_CHECKING:
     from boxless.pseudo.pixels import choose_boxes as choose_boxes
     from boxless.pseudo.pixels import sample_pixels as sample_pixels
     from boxless.pseudo.pixels import sample_seeds as sample_seeds
+    from boxless.pseudo.proposals import Proposals as Proposals
+    from boxless.pseudo.proposals import ProposalSettings as ProposalSettings
+    from boxless.pseudo.proposals import propose as propose
     from boxless.pseudo.sources import MapSource as MapSource
     from boxless.pseudo.sources import class_attention as class_attention
+    from boxless.pseudo.store import ProposalStore as ProposalStore
     from boxless.pseudo.table import MAP_SOURCES as MAP_SOURCES
 
 _HOMES = {
     "MAP_SOURCES": "table",
     "MapSource": "sources",
+    "ProposalSettings": "proposals",
+    "ProposalStore": "store",
+    "Proposals": "proposals",
     "choose_boxes": "pixels",
     "class_attention": "sources",
+    "propose": "proposals",
     "sample_pixels": "pixels",
     "sample_seeds": "pixels",
 }
