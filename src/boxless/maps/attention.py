@@ -41,7 +41,7 @@ class Rollout(MapExtractor):
         self, model: nn.Module, images: Tensor, targets: Tensor | None, layers: tuple[str, ...]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One forward pass with attention that is not fused, and a backward pass if gradients are needed."""
-        with _unfused(model), Session(model, layers, gradients=self.gradients) as session:
+        with unfused(model), Session(model, layers, gradients=self.gradients) as session:
             logits = session.forward(images)
             classes = asked(logits, targets)
             attention = session.kept()
@@ -118,7 +118,7 @@ def _refuse_other_outputs(outputs: Sequence[Tensor], layers: Sequence[str], imag
 
 
 @contextmanager
-def _unfused(model: nn.Module) -> Iterator[None]:
+def unfused(model: nn.Module) -> Iterator[None]:
     """Within it attention is computed as a matrix; fused kernels never form one."""
     fused = [module for module in model.modules() if getattr(module, "fused_attn", False)]
     try:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from boxless.backbones.base import Backbone
 from boxless.backbones.table import BACKBONES
 from boxless.errors import ConfigError
-from boxless.maps.attention import _unfused
+from boxless.maps.attention import unfused
 from boxless.maps.base import as_batch
 from boxless.maps.layers import exact
 from boxless.maps.session import Session
@@ -177,7 +177,7 @@ def class_attention(backbone: Backbone, images: Tensor) -> Tensor:
     _last_attention(backbone)
     model: Any = backbone.model
     layer = f"backbone.model.blocks.{len(model.blocks) - 1}.attn.attn_drop"
-    with _unfused(model.blocks[-1]):
+    with unfused(model.blocks[-1]):
         grid, (attention,) = _run(backbone, images, -1, (layer,))
     shape, (rows, columns) = tuple(attention.shape), grid.shape[2:]
     tokens = backbone.prefix_tokens + rows * columns
