@@ -40,6 +40,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "cam": {},
     "cam, as the paper: one stage, 1024 channels": {"method.fuse": False, "method.hidden": 1024},
     "cam, one stage, 256 channels": {"method.fuse": False},
+    "cam, random crops, nothing cached": {"training.cache_features": False},
     "cam, last stage, no convolution": {"method.stride": 32, "method.hidden": 0, "method.fuse": False},
 }
 
@@ -117,8 +118,7 @@ def record(name: str, row: Mapping[str, Any], *, is_recipe: bool) -> None:
     RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if is_recipe:
         write_recipe(recipe_of(name), found["rows"][name])
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-        PAGE.write_text(before + table(found["rows"]) + rest.partition(MARKS[1])[2], encoding="utf-8")
+        write_page(found["rows"])
 
 
 def write_recipe(path: Path, row: Mapping[str, Any]) -> None:
@@ -140,6 +140,11 @@ def write_recipe(path: Path, row: Mapping[str, Any]) -> None:
     path.write_text(before + "\n".join(lines) + "\n", encoding="utf-8")
 
 
+def write_page(rows: Mapping[str, Mapping[str, Any]]) -> None:
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    PAGE.write_text(before + table(rows) + rest.partition(MARKS[1])[2], encoding="utf-8")
+
+
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """The part of docs/methods.md that is made here: the paper of each method, and what it found."""
     head = (
@@ -151,7 +156,6 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         "top-1 loc.",
         "class accuracy",
         "mean IoU",
-        "training",
     )
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for name in METHODS:
@@ -169,7 +173,6 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
             cell(row["top1_localization_otsu"]),
             cell(row["class_accuracy"]),
             cell(row["mean_iou_otsu"], digits=3),
-            f"{row['train_seconds'] / 60:.1f} min",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([MARKS[0], *lines, MARKS[1]])

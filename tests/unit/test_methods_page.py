@@ -1,0 +1,45 @@
+"""docs/methods.md against what it was made from: the table of methods and the kept results."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from boxless.methods import METHODS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def accuracy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("accuracy")
+
+
+def test_the_table_on_the_page_is_that_of_the_kept_results(accuracy: ModuleType) -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "accuracy.json").read_text(encoding="utf-8"))["rows"]
+    assert accuracy.table(rows) in PAGE
+
+
+def test_the_page_says_of_each_method_what_it_changes() -> None:
+    before, _, _ = PAGE.partition("## Which one?")
+    assert [line.split("`")[1] for line in before.splitlines() if line.startswith("| `")] == list(METHODS)
+
+
+def test_a_recipes_own_figures_are_those_of_the_kept_results(accuracy: ModuleType, tmp_path: Path) -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "accuracy.json").read_text(encoding="utf-8"))["rows"]
+    for name in METHODS:
+        recipe = accuracy.recipe_of(name)
+        written = recipe.read_text(encoding="utf-8")
+        if name not in rows:
+            assert written.endswith("\nours: not yet measured\n"), name
+            continue
+        copy = tmp_path / recipe.name
+        copy.write_text(written, encoding="utf-8")
+        accuracy.write_recipe(copy, rows[name])
+        assert copy.read_text(encoding="utf-8") == written
