@@ -32,7 +32,7 @@ def test_training_leaves_a_run_and_says_what_to_do_next(boxless: Boxless, shapes
         "metrics.jsonl",
     }
     assert f"boxless predict '{folder}' IMAGES --out boxes" in done.out
-    assert f"boxless evaluate '{folder}' {shapes}" in done.out
+    assert f"boxless evaluate '{folder}'" in done.out
     assert "classification" in done.err  # the loss, while it worked
 
 

@@ -26,9 +26,13 @@ def undo_strides(model: Any, output_stride: int, size: int) -> None:
         size: Side of the square images.
 
     Raises:
-        ValueError: The last grid stays coarser: what makes it so is neither a convolution nor a pool.
+        ValueError: The first grid is coarser already, or the last one stays so: what makes it coarser is neither a
+            convolution nor a pool.
         RuntimeError: The grids of the network's branches do not fit each other any more.
     """
+    finest = min(int(stage["reduction"]) for stage in model.feature_info)
+    if finest > output_stride:
+        raise ValueError(f"its first grid has a stride of {finest}")
     weight = next(model.parameters())
     images = torch.zeros(1, 3, size, size, device=weight.device, dtype=weight.dtype)
     for name in _strided(model, images, output_stride):
