@@ -3,8 +3,8 @@
     python benchmarks/accuracy.py [--methods] [--only NAME ...] [--keep DIR]
 
 Each row is a training from a recipe with one seed, then an evaluation on the sample's test split. With --methods the
-rows are the recipes of recipes/sample, and what was found is also written into these files and into docs/methods.md;
-without it they are variants of CAM's. With --keep a second call goes on where the first one was stopped.
+rows are the recipes of recipes/sample, without it CAM's and variants of it. What a recipe as it stands finds is also
+written into its file and into docs/methods.md. With --keep a second call goes on where the first one was stopped.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
             base = report if name == BASE else base
             row = figures(report, base) | {"train_seconds": read_card(run)["training_seconds"], "settings": settings}
             print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-            record(name, row, is_recipe=arguments.methods)
+            record(name, row)
 
 
 def names(methods: bool, only: list[str] | None) -> list[str]:
@@ -109,14 +109,14 @@ def shown(estimate: Estimate | Difference, digits: int = 1) -> list[float]:
     return [round(value, digits) for value in (estimate.value, estimate.low, estimate.high)]
 
 
-def record(name: str, row: Mapping[str, Any], *, is_recipe: bool) -> None:
-    """Keep a row at once: a later one may fail."""
+def record(name: str, row: Mapping[str, Any]) -> None:
+    """Keep a row at once: a later one may fail. That of a recipe as it stands goes into its file and onto the page."""
     found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"rows": {}}
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     made = {"commit": commit.strip(), **describe(f"{torch.get_num_threads()} torch threads", "torch", "timm")}
     found["rows"][name] = row | made
     RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    if is_recipe:
+    if not row["settings"]:
         write_recipe(recipe_of(name), found["rows"][name])
         write_page(found["rows"])
 
