@@ -23,21 +23,19 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 import argparse
 import json
 import multiprocessing
-import platform
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timm
 import torch
+from _machine import describe
 from torch import Tensor
 
 from boxless.maps import extract
@@ -103,7 +101,9 @@ def main() -> None:
         print(f"{case.network}, {case.name}: {json.dumps(row)}", flush=True)
     if not chosen.only:
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps({"maps": found} | machine(chosen), indent=2) + "\n", encoding="utf-8")
+        made = {"batch": chosen.batch, "rounds": chosen.rounds}
+        made |= describe("one thread", "torch", "timm", "grad-cam", "torchcam")
+        RESULTS.write_text(json.dumps({"maps": found} | made, indent=2) + "\n", encoding="utf-8")
         print("\n".join(table(found)), f"written to {RESULTS}", sep="\n")
 
 
@@ -221,22 +221,6 @@ def unit(maps: Any) -> Any:
     values = maps.astype(float)
     lowest, highest = values.min((1, 2), keepdims=True), values.max((1, 2), keepdims=True)
     return (values - lowest) / (highest - lowest)
-
-
-def machine(chosen: argparse.Namespace) -> dict[str, Any]:
-    processor = platform.processor() or platform.machine()
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        lines = described.read_text().splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
-    return {
-        "batch": chosen.batch,
-        "rounds": chosen.rounds,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{processor}, {os.cpu_count()} processors, one thread",
-        "versions": {"torch": torch.__version__, "timm": timm.__version__, "python": platform.python_version()}
-        | {name: version(name) for name in ("grad-cam", "torchcam")},
-    }
 
 
 if __name__ == "__main__":

@@ -347,3 +347,10 @@ def test_the_table_tells_what_timm_knows(row: object) -> None:
 def test_the_table_imports_no_torch() -> None:
     code = "import sys, boxless.backbones.table; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"output_stride": 16, "dilate": False}], ids=["plain", "strides"])
+def test_a_network_that_gives_no_features_is_refused(options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: nn.Conv2d(3, 3, 1))
+    with pytest.raises(ConfigError, match="test_resnet: timm gives no intermediate features"):
+        TimmBackbone("test_resnet", weights="random", **options)

@@ -144,7 +144,8 @@ def _create(name: str, image_size: int, output_stride: int | None, *, dilate: bo
         model = timm.create_model(name, **options, **({"img_size": image_size} if fixed else {}))
         if isinstance(getattr(model, "pre_logits", None), nn.Module):
             model.pre_logits = nn.Identity()  # VGG's fully connected layers come after the last grid
-        if output_stride is not None and not dilate:
+        gives_features = hasattr(model, "forward_intermediates") and hasattr(model, "feature_info")
+        if output_stride is not None and not dilate and gives_features:
             undo_strides(model, output_stride, image_size)
     except (TypeError, AssertionError, NotImplementedError, ValueError, RuntimeError) as error:
         asked = f"image_size {image_size}" + (f" and output_stride {output_stride}" if output_stride else "")
@@ -152,7 +153,7 @@ def _create(name: str, image_size: int, output_stride: int | None, *, dilate: bo
             f"backbone {name}: it cannot be built with {asked} ({error}); leave output_stride out, or take an image "
             "size that its patches and windows divide."
         ) from error
-    if not hasattr(model, "forward_intermediates") or not hasattr(model, "feature_info"):
+    if not gives_features:
         raise ConfigError(
             f"backbone {name}: timm gives no intermediate features of it; 'boxless list backbones' shows some that fit."
         )
