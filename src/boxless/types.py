@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from boxless.pseudo.proposals import Proposals
+
     FloatMap = NDArray[np.float32]  # (h, w) in [0, 1]
     Boxes = NDArray[np.float64]  # (n, 4) xyxy, half-open, original pixels
 
@@ -82,6 +84,7 @@ class Batch:
     targets: Tensor  # (b, k) float: 1 for each class the image shows
     index: Tensor  # (b,) int64, the item's place in the training set
     multi_label: bool = False  # whether images of this data set may show several classes
+    pseudo: Proposals | None = None  # of these images as they are shown here, in a stage that asks for them
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, Self, final
 
 from torch import Tensor, nn
 
@@ -38,6 +38,16 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of training with an optimiser, a schedule and epochs of its own; one comes after the other."""
+
+    name: str
+    pseudo: Literal["", "maps", "boxes"] = ""  # what it learns from besides image labels: `Batch.pseudo` holds it
+    sources: tuple[str, ...] = ()  # where pseudo-labels come from if a recipe names none: the first that fits
+    classifies: bool = True  # whether class scores change in it, so that their accuracy can select weights
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     """The values of a hyper-parameter that a search may try."""
 
@@ -57,16 +67,59 @@ class Method(nn.Module, ABC):
     Attributes:
         paper: The publication.
         needs: What it takes from a backbone and a batch.
+        stages: The parts of its training, in order.
+        class_specific: Whether the maps of two classes differ.
         search_space: Hyper-parameters that a search may set, with their ranges.
     """
 
     paper: ClassVar[Paper]
     needs: ClassVar[Needs] = Needs()
+    stages: ClassVar[tuple[Stage, ...]] = (Stage("training"),)
+    class_specific: ClassVar[bool] = True
     search_space: ClassVar[Mapping[str, Space]] = {}
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()
         self.backbone, self.num_classes = backbone, num_classes
+        self._held: tuple[nn.Module, ...] = ()
+
+    def enter(self, stage: Stage) -> None:  # noqa: B027 - most methods have one stage and nothing to prepare
+        """Prepare for a stage, before its optimiser is built; a resumed run enters every stage up to its own.
+
+        What is not to learn in it is held, see :meth:`hold`. Nothing else may be changed here, weights least of all.
+        """
+
+    def hold(self, *modules: nn.Module) -> None:
+        """Keep these modules, and no others, as they are: they do not learn, and stay in evaluation mode.
+
+        A frozen backbone is always so, and what belongs to it is left alone.
+        """
+        for module in self._held:
+            module.requires_grad_(requires_grad=True)
+        self._held = tuple(each for each in modules if not (each is self.backbone and self.backbone.frozen))
+        for module in self._held:
+            module.requires_grad_(requires_grad=False)
+        self.train(self.training)
+
+    @final
+    def train(self, mode: bool = True) -> Self:
+        """Switch the mode; what is held stays in evaluation mode."""
+        super().train(mode)
+        for module in self._held:
+            module.eval()
+        return self
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Class scores (b, k) of normalised images (b, 3, h, w); overridden where they come cheaper than maps."""
+        return self.localize(images).logits
+
+    def as_classifier(self) -> nn.Module:
+        """The classifier as a network of its own that shares the weights: images (b, 3, h, w) to scores (b, k).
+
+        A method whose classifier is a linear layer on an averaged grid gives one whose last child but one is that grid
+        and whose ``fc`` is that layer, so that every map of `boxless.maps` can be taken of it.
+        """
+        return Scores(self)
 
     @abstractmethod
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
@@ -85,6 +138,19 @@ class Method(nn.Module, ABC):
             images: (b, 3, h, w), normalised with the backbone's mean and std.
             classes: (b, n) class indices; None asks for the predicted class of each image.
         """
+
+
+@final
+class Scores(nn.Module):
+    """A method's class scores as a network."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores (b, k) of images (b, 3, h, w)."""
+        return self.method.scores(images)
 
 
 def asked_classes(logits: Tensor, classes: Tensor | None) -> Tensor:
