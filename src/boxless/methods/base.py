@@ -83,7 +83,7 @@ class Method(nn.Module, ABC):
         self.backbone, self.num_classes = backbone, num_classes
         self._held: tuple[nn.Module, ...] = ()
 
-    def enter(self, stage: Stage) -> None:  # noqa: B027 - most methods have one stage and nothing to prepare
+    def enter(self, stage: Stage) -> None:
         """Prepare for a stage, before its optimiser is built; a resumed run enters every stage up to its own.
 
         What is not to learn in it is held, see :meth:`hold`. Nothing else may be changed here, weights least of all.
