@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from boxless.pseudo.proposals import Proposals
+    from boxless.pseudo.records import Proposals
 
     FloatMap = NDArray[np.float32]  # (h, w) in [0, 1]
     Boxes = NDArray[np.float64]  # (n, 4) xyxy, half-open, original pixels

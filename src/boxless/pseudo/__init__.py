@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from boxless.pseudo.pixels import choose_boxes as choose_boxes
     from boxless.pseudo.pixels import sample_pixels as sample_pixels
     from boxless.pseudo.pixels import sample_seeds as sample_seeds
-    from boxless.pseudo.proposals import Proposals as Proposals
     from boxless.pseudo.proposals import ProposalSettings as ProposalSettings
     from boxless.pseudo.proposals import propose as propose
+    from boxless.pseudo.records import Proposals as Proposals
     from boxless.pseudo.sources import MapSource as MapSource
     from boxless.pseudo.sources import class_attention as class_attention
     from boxless.pseudo.store import ProposalStore as ProposalStore
@@ -23,7 +23,7 @@ _HOMES = {
     "MapSource": "sources",
     "ProposalSettings": "proposals",
     "ProposalStore": "store",
-    "Proposals": "proposals",
+    "Proposals": "records",
     "choose_boxes": "pixels",
     "class_attention": "sources",
     "propose": "proposals",

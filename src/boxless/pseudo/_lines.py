@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from boxless.pseudo.proposals import Candidates, Proposals, collect
+from boxless.pseudo.records import Candidates, Proposals, collect
 
 Row = dict[str, Any]
-_NONE: Row = {"boxes": [], "scores": [], "maps": [], "kept_largest": False}
+_NONE: Row = {"boxes": [], "scores": [], "maps": [], "kept_largest": False, "side": [0, 0], "activations": ""}
 
 
 def rows_of(keys: Sequence[str], proposals: Proposals) -> Iterator[Row]:
     """What is kept of each image: the boxes that are valid, their scores and maps."""
     boxes, scores, maps = (each.cpu() for each in (proposals.boxes, proposals.scores, proposals.maps))
     counts, kept = proposals.valid.sum(1).tolist(), proposals.kept_largest.tolist()
+    levels = proposals.activations.cpu().numpy().astype("<f2")
     for number, (key, count) in enumerate(zip(keys, counts, strict=True)):
         yield {
             "key": key,
@@ -30,12 +34,15 @@ def rows_of(keys: Sequence[str], proposals: Proposals) -> Iterator[Row]:
             "scores": scores[number, :count].tolist(),
             "maps": maps[number, :count].tolist(),
             "kept_largest": kept[number],
+            "side": list(levels.shape[2:]),
+            "activations": base64.b64encode(levels[number, :count].tobytes()).decode("ascii"),
         }
 
 
 def joined(rows: Sequence[Row | None], top_k: int, grid: tuple[int, int]) -> Proposals:
     """The proposals of images in the order of their rows; none of them are valid for None."""
-    return collect([_best(row or _NONE) for row in rows], top_k, grid)
+    known = [row or _NONE for row in rows]
+    return collect([_best(row) for row in known], [_activations(row) for row in known], top_k, grid)
 
 
 def encode(row: Row) -> bytes:
@@ -82,3 +89,8 @@ def _best(row: Row) -> tuple[Candidates, NDArray[np.float64]]:
     boxes = np.array(row["boxes"], dtype=np.float64).reshape(-1, 4)
     maps = np.array(row["maps"], dtype=np.int64)
     return Candidates(boxes, maps, row["kept_largest"]), np.array(row["scores"], dtype=np.float64)
+
+
+def _activations(row: Row) -> Tensor:
+    values = np.frombuffer(base64.b64decode(row["activations"]), dtype="<f2").astype(np.float16)
+    return torch.from_numpy(values).reshape(len(row["boxes"]), *row["side"])

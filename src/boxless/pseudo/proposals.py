@@ -16,12 +16,12 @@ Where thesis and published code differ, or are silent:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from numpy.typing import NDArray
 from torch import Tensor
@@ -30,11 +30,9 @@ from boxless.errors import ConfigError, DataError
 from boxless.maps.layers import exact
 from boxless.ops.components import components
 from boxless.ops.otsu import otsu_thresholds
+from boxless.pseudo.records import Candidates, Floats, Proposals, collect
 from boxless.pseudo.scoring import Classifier, RegionScorer, box_masks
 from boxless.settings import check
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,52 +59,6 @@ class ProposalSettings:
             object.__setattr__(self, name, value)
 
 
-@dataclass(frozen=True, slots=True)
-class Proposals:
-    """The best boxes of each image of a batch, best first; places that are not filled hold zeros and are not valid."""
-
-    boxes: Tensor  # (b, k, 4) float32, half-open xyxy, in pixels of the maps' own grid: whole numbers
-    scores: Tensor  # (b, k) float32 in [0, 1]
-    maps: Tensor  # (b, k) int64, the map that each box is of
-    valid: Tensor  # (b, k) bool; none of an image whose maps are all flat
-    kept_largest: Tensor  # (b,) bool: no box was large enough, and the largest was kept
-    grid: tuple[int, int]  # (height, width) of the maps
-
-    def select(self, index: Tensor) -> Proposals:
-        """The proposals of some images, (n,) places in this batch."""
-        return self._each(lambda tensor: tensor[index.to(tensor.device)])
-
-    def to(self, device: torch.device | str) -> Proposals:
-        """The same on a device."""
-        return self._each(lambda tensor: tensor.to(device))
-
-    def remarks(self) -> tuple[str, ...]:
-        """What the user should hear of these images; nothing if each has a box that is large enough."""
-        total, small = len(self.valid), int(self.kept_largest.sum())
-        empty = total - int(self.valid.any(1).sum())
-        said = []
-        if small:
-            said.append(f"{small:,} of {total:,} images have no region of the minimum size; each keeps its largest.")
-        if empty:
-            said.append(f"{empty:,} of {total:,} images have no proposal: their maps are flat, or they cannot be read.")
-        return tuple(said)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Proposals:
-        changed: dict[str, Any] = {
-            each.name: change(getattr(self, each.name)) for each in fields(self) if each.name != "grid"
-        }
-        return replace(self, **changed)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The boxes of one image before they are scored: by map, in each the largest region first; no box twice."""
-
-    boxes: Floats  # (n, 4) half-open xyxy, in pixels of the map
-    maps: Integers  # (n,) the first map that shows the box
-    kept_largest: bool  # whether no box was larger than the minimum
-
-
 def propose(
     maps: Tensor,
     images: Tensor,
@@ -115,6 +67,7 @@ def propose(
     *,
     num_classes: int,
     settings: ProposalSettings | None = None,
+    size: tuple[int, int] | None = None,
     chunk: int = 32,
 ) -> Proposals:
     """Algorithm 2.1 for a batch: the top-K boxes by the posterior of the image's class when all else is blurred.
@@ -123,12 +76,14 @@ def propose(
     do not depend on its batch mates.
 
     Args:
-        maps: (b, m, h, w) in [0, 1], on any grid; a finer grid gives finer boxes.
+        maps: (b, m, h, w) in [0, 1], on any grid.
         images: (b, 3, h', w'), normalised as the classifier wants.
         labels: (b,) the class of each image.
         classifier: A network or a function that gives class scores (n, k), or a trained method; left as found.
         num_classes: Classes that the labels are of.
         settings: By default those of `ProposalSettings`.
+        size: (height, width) that the maps are enlarged to, bilinearly, before regions are looked for; None leaves
+            them. The thesis takes that of the images.
         chunk: Images in one pass of the classifier: memory grows with it, and the proposals do not depend on it.
 
     Returns:
@@ -140,13 +95,17 @@ def propose(
             a chunk is smaller than one image.
     """
     chosen = settings or ProposalSettings()
-    values = _check(maps, images, chunk)
+    coarse = _check(maps, images, chunk)
+    values = coarse.numpy() if size is None else _enlarged(coarse, size).numpy()
     pools = [candidates(each, chosen.min_size) for each in values]
     scorer = RegionScorer(classifier, images, labels, num_classes)
     grid = (values.shape[2], values.shape[3])
     posteriors = _posteriors(scorer, pools, grid, chunk)
     best = [_best(pool, posterior, chosen) for pool, posterior in zip(pools, posteriors, strict=True)]
-    return collect(best, chosen.top_k, grid).to(maps.device)
+    own = coarse.half()
+    return collect(
+        best, [own[i, torch.from_numpy(pool.maps)] for i, (pool, _) in enumerate(best)], chosen.top_k, grid
+    ).to(maps.device)
 
 
 def candidates(maps: NDArray[np.generic], min_size: float) -> Candidates:
@@ -174,25 +133,6 @@ def candidates(maps: NDArray[np.generic], min_size: float) -> Candidates:
     if too_small:
         kept = sizes.argmax(keepdims=True)
     return Candidates(boxes[kept], shown[kept], too_small)
-
-
-def collect(best: Sequence[tuple[Candidates, Floats]], top_k: int, grid: tuple[int, int]) -> Proposals:
-    """The record of a batch, of each image's boxes and their scores, best first and at most ``top_k``."""
-    shape = (len(best), top_k)
-    boxes, scores = np.zeros((*shape, 4), dtype=np.float32), np.zeros(shape, dtype=np.float32)
-    maps, valid = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.bool_)
-    for row, (pool, score) in enumerate(best):
-        filled = slice(len(score))
-        boxes[row, filled], scores[row, filled] = pool.boxes, score
-        maps[row, filled], valid[row, filled] = pool.maps, True
-    return Proposals(
-        boxes=torch.from_numpy(boxes),
-        scores=torch.from_numpy(scores),
-        maps=torch.from_numpy(maps),
-        valid=torch.from_numpy(valid),
-        kept_largest=torch.tensor([pool.kept_largest for pool, _ in best], dtype=torch.bool),
-        grid=grid,
-    )
 
 
 def _posteriors(scorer: RegionScorer, pools: list[Candidates], grid: tuple[int, int], chunk: int) -> list[Floats]:
@@ -231,7 +171,11 @@ def _areas(boxes: Floats) -> Floats:
     return areas
 
 
-def _check(maps: Tensor, images: Tensor, chunk: int) -> NDArray[np.generic]:
+def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False).clamp(0, 1)
+
+
+def _check(maps: Tensor, images: Tensor, chunk: int) -> Tensor:
     """The maps on the processor."""
     if chunk < 1:
         raise ConfigError(f"chunk: got {chunk}; at least one image must be looked at in a pass.")
@@ -248,5 +192,4 @@ def _check(maps: Tensor, images: Tensor, chunk: int) -> NDArray[np.generic]:
             f"map {number} of image {image} holds values that are not finite or not in [0, 1]: "
             "see boxless.ops.normalize."
         )
-    array: NDArray[np.generic] = values.numpy()
-    return array
+    return values

@@ -32,9 +32,10 @@ from boxless.errors import ConfigError, DataError, RunError
 from boxless.files import unwritable, write_json
 from boxless.listener import Listener
 from boxless.pseudo._lines import Row, decode, encode, joined, rows_at, rows_of, whole_lines
-from boxless.pseudo.proposals import Proposals, ProposalSettings
+from boxless.pseudo.proposals import ProposalSettings
+from boxless.pseudo.records import Proposals
 
-VERSION = 1  # of the lines, and of what proposals are computed by: another one makes all anew
+VERSION = 2  # of the lines, and of what proposals are computed by: another one makes all anew
 
 
 def image_key(path: Path, label: int) -> str:

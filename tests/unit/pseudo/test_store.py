@@ -11,7 +11,8 @@ from torch import nn
 
 from boxless.errors import ConfigError, DataError, RunError
 from boxless.listener import Listener
-from boxless.pseudo.proposals import Proposals, ProposalSettings
+from boxless.pseudo.proposals import ProposalSettings
+from boxless.pseudo.records import Proposals
 from boxless.pseudo.store import ProposalStore, image_key, network_digest
 
 SETTINGS = ProposalSettings(top_k=3)
@@ -25,18 +26,20 @@ def made(places, grid=(14, 14)):
     random = [torch.Generator().manual_seed(place) for place in places]
     corners = torch.stack([torch.randint(0, 7, (3, 4), generator=each) for each in random]).float()
     valid = torch.arange(3) < (torch.tensor(places) % 4)[:, None]
+    levels = torch.stack([torch.rand(3, 2, 4, generator=each) for each in random]).half()
     return Proposals(
         boxes=(corners + torch.tensor([0, 0, 7, 7])) * valid[..., None],
         scores=torch.stack([torch.rand(3, generator=each) for each in random]) * valid,
         maps=torch.arange(3).expand(count, -1) * valid,
         valid=valid,
         kept_largest=torch.tensor(places) % 5 == 0,
+        activations=levels * valid[..., None, None],
         grid=grid,
     )
 
 
 def equal(one, other):
-    names = [each.name for each in dataclasses.fields(Proposals) if each.name != "grid"]
+    names = [each.name for each in dataclasses.fields(Proposals) if each.name not in ("grid", "views")]
     return one.grid == other.grid and all(
         getattr(one, name).dtype == getattr(other, name).dtype and torch.equal(getattr(one, name), getattr(other, name))
         for name in names
