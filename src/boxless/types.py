@@ -64,10 +64,10 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a backbone gives for a batch: one grid for each stage asked for, and the tokens that are not patches."""
+    """What a backbone gives for a batch: grids, and tokens that are not patches, of the stages asked for."""
 
     grids: tuple[Tensor, ...]  # each (b, c, h, w), in the order of the stages asked for
-    prefix: Tensor | None = None  # (b, n, c) class and register tokens of the last grid, for transformers
+    prefix: Tensor | None = None  # (b, s, n, c) class and register tokens of the stages of `Backbone.token_taps`
 
     @property
     def grid(self) -> Tensor:

@@ -33,13 +33,22 @@ def test_any_timm_network_gives_the_grid_that_it_declares(name: str, size: int) 
     assert backbone.grid(size, size) == tuple(features.grid.shape[2:])
 
 
-@pytest.mark.parametrize(("name", "tokens"), [("test_vit", 1), ("test_vit_relpos", 0), ("test_resnet", 0)])
-def test_prefix_tokens_are_apart_from_the_grid(name: str, tokens: int) -> None:
-    backbone = TimmBackbone(name, weights="random", image_size=96).eval()
-    assert backbone.prefix_tokens == tokens
-    with torch.inference_mode():
-        prefix = backbone(torch.rand(1, 3, 96, 96)).prefix
-    assert (0 if prefix is None else prefix.shape[1]) == tokens
+@pytest.mark.parametrize(
+    ("name", "tokens", "class_token"),
+    [
+        ("test_vit", 1, True),
+        ("test_vit2", 1, False),  # a register
+        ("vit_small_patch14_reg4_dinov2", 5, True),
+        ("vit_small_patch16_dinov3", 5, True),
+        ("cait_xxs24_224", 1, False),  # its class token is in blocks of its own, and not handed out
+        ("test_vit_relpos", 0, False),
+        ("test_resnet", 0, False),
+    ],
+)
+def test_prefix_tokens_are_counted_and_a_class_token_is_known(name: str, tokens: int, class_token: bool) -> None:
+    with torch.device("meta"):
+        backbone = TimmBackbone(name, weights="random")
+    assert (backbone.prefix_tokens, backbone.class_token) == (tokens, class_token)
 
 
 def test_the_head_stage_is_what_the_classifier_sees() -> None:

@@ -11,6 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from boxless.backbones.table import BACKBONES
 from boxless.errors import ConfigError
 from boxless.types import Features
 
@@ -27,12 +28,14 @@ class Stage:
 class Backbone(nn.Module, ABC):
     """Images in, features on a grid out.
 
-    A method says with :meth:`tap` which stages it reads; only those are computed and kept. Methods and backbones meet
-    nowhere else, so any method runs on any backbone that has what it needs.
+    A method says with :meth:`tap` which grids it reads, and with :meth:`tap_tokens` which tokens; only those are
+    computed and kept. Methods and backbones meet nowhere else, so any method runs on any backbone that has what it
+    needs.
 
     Attributes:
         stages: Every stage that can be tapped, from fine to coarse.
         prefix_tokens: Class and register tokens before the patch tokens; 0 for convolutional networks.
+        class_token: Whether the first of them is a class token that :meth:`tap_tokens` gives.
         mean: Channel means that images are normalised with.
         std: Channel standard deviations that images are normalised with.
         licence: Licence of the pretrained weights, as their publisher states it.
@@ -40,6 +43,7 @@ class Backbone(nn.Module, ABC):
 
     stages: tuple[Stage, ...]
     prefix_tokens: int
+    class_token: bool = False
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     licence: str
@@ -47,19 +51,66 @@ class Backbone(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.taps: tuple[int, ...] = ()
+        self.token_taps: tuple[int, ...] = ()
         self.frozen = False
         self.inserted = nn.ModuleList()
         self._places: list[int] = []  # the stage of each inserted module
         self._replayed: tuple[Tensor, Features] | None = None
 
     def tap(self, *stages: int) -> tuple[Stage, ...]:
-        """Choose the stages that :meth:`forward` gives, by index; negative ones count from the end.
+        """Choose the stages whose grids :meth:`forward` gives, by index; negative ones count from the end.
+
+        They replace those chosen before; none at all is a choice too.
 
         Raises:
             ConfigError: There is no such stage; the message lists those there are.
         """
         self.taps = tuple(self._known(stage) for stage in stages)
         return tuple(self.stages[stage] for stage in self.taps)
+
+    def also_tap(self, *stages: int) -> tuple[int, ...]:
+        """Choose further stages, for a second reader of the same forward pass, and keep those chosen before.
+
+        Returns:
+            The place of each stage in ``Features.grids``; a stage that was chosen before keeps its place.
+
+        Raises:
+            ConfigError: There is no such stage.
+        """
+        wanted = [self._known(stage) for stage in stages]
+        self.taps += tuple(stage for stage in dict.fromkeys(wanted) if stage not in self.taps)
+        return tuple(self.taps.index(stage) for stage in wanted)
+
+    def tap_tokens(self, *stages: int) -> tuple[Stage, ...]:
+        """Choose the stages whose class and register tokens :meth:`forward` gives, whether or not their grids are read.
+
+        They replace those chosen before, by index as in :meth:`tap`; all have the same width.
+
+        Raises:
+            ConfigError: There is no such stage, the backbone has no such tokens, or they have several widths.
+        """
+        if stages and not self.gives_tokens:
+            fitting = ", ".join(row.name for row in BACKBONES if row.prefix_tokens)
+            raise ConfigError(f"{self.title} gives no class or register tokens; fitting: {fitting}.")
+        known = tuple(self._known(stage) for stage in stages)
+        widths = sorted({self.stages[stage].channels for stage in known})
+        if len(widths) > 1:
+            raise ConfigError(
+                f"stages {', '.join(map(str, known))}: their tokens have several widths, {widths}; "
+                "take stages of one width."
+            )
+        self.token_taps = known
+        return tuple(self.stages[stage] for stage in known)
+
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether :meth:`tap_tokens` can be asked for any."""
+        return self.prefix_tokens > 0
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        return str(getattr(self, "name", type(self).__name__))
 
     def insert(self, stage: int, module: nn.Module) -> Stage:
         """Let the output grid of a stage go through a module: what comes out is tapped there and goes on from there.
@@ -126,7 +177,7 @@ class Backbone(nn.Module, ABC):
         return self
 
     def forward(self, images: Tensor) -> Features:
-        """Features of the tapped stages for normalised images (b, 3, h, w)."""
+        """Grids and tokens of the tapped stages for normalised images (b, 3, h, w)."""
         if self._replayed is not None and images is self._replayed[0]:
             return self._replayed[1]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -134,7 +185,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def extract(self, images: Tensor) -> Features:
-        """Compute the features of the tapped stages for normalised images (b, 3, h, w)."""
+        """Compute grids and tokens of the tapped stages for normalised images (b, 3, h, w)."""
 
     @contextmanager
     def replay(self, images: Tensor, features: Features) -> Iterator[None]:

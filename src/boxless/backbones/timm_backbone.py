@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from functools import partial
 from typing import Any, final
 
@@ -57,6 +58,7 @@ class TimmBackbone(Backbone):
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         self.licence = config.get("license") or "not stated"
         self.prefix_tokens = getattr(self.model, "num_prefix_tokens", 0)
+        self.class_token = self.gives_tokens and getattr(self.model, "cls_token", None) is not None
         self._options = _forward_options(self.model)
         info = self.model.feature_info
         coarsest = output_stride or max(int(s["reduction"]) for s in info)
@@ -85,8 +87,7 @@ class TimmBackbone(Backbone):
         weight = next(self.model.parameters())
         draws = torch.Generator().manual_seed(0)
         images = torch.rand(1, 3, self.image_size, self.image_size, generator=draws).to(weight)
-        plain = {"norm": False, "return_prefix_tokens": False}
-        options = {name: plain.get(name, value) for name, value in self._options.items()}
+        options = {name: False if name == "norm" else value for name, value in self._options.items()}
         with evaluating(self.model), torch.no_grad():
             layout = layout_of(self.model, module, self.prefix_tokens, partial(self._one, stage, images, options))
         if layout is None:
@@ -106,10 +107,17 @@ class TimmBackbone(Backbone):
         )
         return grids[0]
 
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether the network has such tokens and hands them out; see :class:`Backbone`."""
+        return self.prefix_tokens > 0 and "return_prefix_tokens" in _parameters(self.model)
+
     def _extract(self, images: Tensor) -> Features:
+        if not self.taps and not self.token_taps:
+            return Features(())
         head = len(self.stages) - 1 if self._has_head else None
-        wanted = sorted({tap for tap in self.taps if tap != head})
-        options = dict(self._options)
+        wanted = sorted({*self.taps, *self.token_taps} - {head})
+        options = self._options | ({"return_prefix_tokens": True} if self.token_taps else {})
         if head in self.taps:
             final, grids = self.model.forward_intermediates(images, indices=wanted or [head - 1], **options)
         else:
@@ -119,8 +127,10 @@ class TimmBackbone(Backbone):
         by_stage: dict[int, Any] = dict(zip(wanted, grids, strict=False))
         if head in self.taps:
             by_stage[head] = final
-        pairs = [each if isinstance(each, tuple) else (each, None) for each in (by_stage[tap] for tap in self.taps)]
-        return Features(tuple(grid for grid, _ in pairs), pairs[-1][1])
+        if not self.token_taps:
+            return Features(tuple(by_stage[tap] for tap in self.taps))
+        prefix = torch.stack([by_stage[tap][1] for tap in self.token_taps], 1)
+        return Features(tuple(by_stage[tap][0] for tap in self.taps), prefix)
 
     def _final_channels(self) -> int:
         """Channels of ``forward_features``, where that is a grid of its own; else those of the last stage."""
@@ -161,11 +171,12 @@ def _create(name: str, image_size: int, output_stride: int | None, *, dilate: bo
 
 
 def _forward_options(model: Any) -> dict[str, Any]:
-    """Arguments of ``forward_intermediates`` that this network takes: normalised tokens, prefix tokens apart."""
-    known = inspect.signature(model.forward_intermediates).parameters
+    """Arguments of ``forward_intermediates``: grids, and of transformers the tokens as the classifier sees them."""
     options: dict[str, Any] = {"output_fmt": "NCHW"}
-    if getattr(model, "num_prefix_tokens", 0) and "return_prefix_tokens" in known:
-        options["return_prefix_tokens"] = True
-    if hasattr(model, "blocks") and hasattr(model, "patch_embed") and "norm" in known:
-        options["norm"] = True  # transformers: the tokens as the classifier sees them
+    if hasattr(model, "blocks") and hasattr(model, "patch_embed") and "norm" in _parameters(model):
+        options["norm"] = True
     return options
+
+
+def _parameters(model: Any) -> Collection[str]:
+    return inspect.signature(model.forward_intermediates).parameters

@@ -1,8 +1,96 @@
-"""The classifier that several methods put on a grid: its last layer gives a map for each class."""
+"""Classifiers that several methods put on a backbone."""
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Annotated, final
+
+from annotated_types import Ge, Lt
+from torch import Tensor, nn
+
+from boxless.backbones.base import Backbone
+from boxless.errors import ConfigError
+from boxless.methods.neck import Neck
+from boxless.types import Features
+
+
+@final
+class ClassHead(nn.Module):
+    """Class scores from class tokens where a backbone has one, else from an averaged grid.
+
+    Class tokens of the last blocks, each normalised by the network's last norm, side by side and into one linear layer:
+    so Caron et al. (ICCV 2021) evaluate DINO linearly, and so the thesis classifies in section 2.3.1. Registers are not
+    read. Without a class token it is a `Neck`, the average over its grid, and the linear layer.
+
+    It is the first to tap the backbone, in its constructor, and what was tapped before is forgotten: with class tokens
+    it taps no grid, else those of its neck. A decoder that reads the same pass is built after it, taps with
+    `Backbone.also_tap`, and keeps the places in ``Features.grids`` that this returns::
+
+        self.head = ClassHead(backbone, num_classes)
+        self.places = backbone.also_tap(-1)
+        ...
+        features = self.backbone(images)
+        logits, grid = self.head(features), features.grids[self.places[0]]
+
+    Args:
+        backbone: Where the features come from.
+        num_classes: Scores that come out.
+        blocks: The class tokens are those of so many last blocks; of no use without a class token.
+        stride: As `Neck` has it; this and what follows, but for the dropout, are of no use with a class token.
+        fuse: As `Neck` has it.
+        hidden: As `Neck` has it.
+        dropout: Probability of dropping a feature before the linear layer in training.
+
+    Attributes:
+        neck: The `Neck`; None where class tokens are read.
+        classifier: The linear layer.
+
+    Raises:
+        ConfigError: The backbone has fewer blocks, or no stage of this stride.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        blocks: Annotated[int, Ge(1)] = 4,
+        stride: int = 16,
+        fuse: bool = True,
+        hidden: Annotated[int, Ge(0)] = 256,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    ) -> None:
+        super().__init__()
+        self.neck: Neck | None = None
+        backbone.tap_tokens()
+        if backbone.class_token:
+            width = _tap_class_tokens(backbone, blocks)
+        else:
+            self.neck = Neck(backbone, stride=stride, fuse=fuse, hidden=hidden)
+            width = self.neck.channels
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(width, num_classes)
+
+    def forward(self, features: Features) -> Tensor:
+        """Class scores (b, k) of what the backbone gives."""
+        scores: Tensor = self.classifier(self.dropout(self._pooled(features)))
+        return scores
+
+    def _pooled(self, features: Features) -> Tensor:  # (b, c)
+        if self.neck is not None:
+            grid: Tensor = self.neck(features.grids)
+            return grid.mean((2, 3))
+        if features.prefix is None:
+            raise ConfigError("the backbone gives no class tokens: they were tapped by another reader since.")
+        return features.prefix[:, :, 0].flatten(1)
+
+
+def _tap_class_tokens(backbone: Backbone, blocks: int) -> int:
+    """Tap the tokens of the last blocks and no grid; the width of their class tokens together."""
+    if blocks > len(backbone.stages):
+        raise ConfigError(f"method.blocks: got {blocks}; {backbone.title} has {len(backbone.stages)}.")
+    tapped = backbone.tap_tokens(*range(-blocks, 0))
+    backbone.tap()
+    return sum(stage.channels for stage in tapped)
 
 
 def class_maps(channels: int, hidden: int, classes: int) -> nn.Sequential:

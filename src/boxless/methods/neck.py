@@ -17,7 +17,8 @@ class Neck(nn.Module):
     """Reads features on one grid of the wanted stride.
 
     Args:
-        backbone: Where the features come from; its stages are tapped here.
+        backbone: Where the features come from; its stages are tapped here, in place of those tapped before. What else
+            reads the same pass taps after that, with `Backbone.also_tap`.
         stride: The grid is that of the last stage with this stride or a finer one.
         fuse: Lay the coarser stages over it, upsampled: they tell classes apart better and keep the grid's detail.
         hidden: Channels of a 3x3 convolution with ReLU on top; 0 puts none.
@@ -40,6 +41,7 @@ class Neck(nn.Module):
         # The first stage of each coarser stride: what some networks add after it is the same grid, only wider.
         coarse = [strides.index(each) for each in sorted(set(strides)) if each > stride] if fuse else []
         tapped = backbone.tap(fine[-1], *coarse)
+        self._reads = len(tapped)
         width = sum(stage.channels for stage in tapped)
         self.channels = hidden or width
         self.convolution: nn.Module = (
@@ -47,8 +49,8 @@ class Neck(nn.Module):
         )
 
     def forward(self, grids: tuple[Tensor, ...]) -> Tensor:
-        """One grid (b, c, h, w) from those that the backbone gives, the finest first."""
-        first, *rest = grids
+        """One grid (b, c, h, w) from those that the backbone gives: its own come first, the finest of them foremost."""
+        first, *rest = grids[: self._reads]
         raised = [F.interpolate(each, first.shape[2:], mode="bilinear", align_corners=False) for each in rest]
         fused = torch.cat([first, *raised], 1) if rest else first
         grid: Tensor = self.convolution(fused)

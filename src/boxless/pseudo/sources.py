@@ -94,7 +94,7 @@ class Attention(MapSource):
             return heads
         if heads < FIRST:
             raise ConfigError(
-                f"attention: {_name(backbone)} has {heads} heads, and heads='first_four_and_mean' needs {FIRST}; "
+                f"attention: {backbone.title} has {heads} heads, and heads='first_four_and_mean' needs {FIRST}; "
                 "take heads='all'."
             )
         return FIRST + 1
@@ -212,7 +212,7 @@ def _run(
         except AssertionError as error:  # so timm refuses a size
             size = " x ".join(map(str, batch.shape[2:]))
             raise ConfigError(
-                f"{_name(backbone)} does not take images of {size} pixels ({error}); resize them, or build it for "
+                f"{backbone.title} does not take images of {size} pixels ({error}); resize them, or build it for "
                 "another image_size."
             ) from error
         return whole.grid, session.kept()
@@ -220,12 +220,13 @@ def _run(
 
 @contextmanager
 def _tapping(backbone: Backbone, stage: int) -> Iterator[None]:
-    taps = backbone.taps
+    taps, token_taps = backbone.taps, backbone.token_taps
     backbone.tap(stage)
+    backbone.tap_tokens()
     try:
         yield
     finally:
-        backbone.taps = taps
+        backbone.taps, backbone.token_taps = taps, token_taps
 
 
 def _last_attention(backbone: Backbone) -> Any:
@@ -247,10 +248,6 @@ def _last_attention(backbone: Backbone) -> Any:
 def _no_attention(backbone: Backbone, reason: str) -> ConfigError:
     fitting = ", ".join(row.name for row in BACKBONES if row.prefix_tokens)
     return ConfigError(
-        f"attention: {_name(backbone)} gives no attention of a class token: {reason}. Backbones that do: {fitting}. "
+        f"attention: {backbone.title} gives no attention of a class token: {reason}. Backbones that do: {fitting}. "
         "The source 'spectral' takes any backbone."
     )
-
-
-def _name(backbone: Backbone) -> str:
-    return str(getattr(backbone, "name", type(backbone).__name__))

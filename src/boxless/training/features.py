@@ -27,7 +27,7 @@ CHUNK = 32  # images in a forward pass
 
 
 class FeatureCache:
-    """Grids of every image of a split, and of its mirror image where ``flips`` is true, in plain files.
+    """Grids and tokens of every image of a split, and of its mirror image where ``flips`` is true, in plain files.
 
     Filling can be interrupted: what is done is noted beside the files, and the same cache opened again goes on there.
     An image that cannot be read leaves a row of zeros and is noted as refused. Features are half precision: maps keep
@@ -82,7 +82,7 @@ class FeatureCache:
         rows = [i * self.views + int(flip and self.views == 2) for i, flip in zip(indices, flipped, strict=True)]
         tensors = [torch.from_numpy(np.asarray(each[rows])).to(device, torch.float32) for each in self._maps]
         grids = len(self.backbone.taps)
-        return Features(tuple(tensors[:grids]), tensors[grids] if len(tensors) > grids else None)
+        return Features(tuple(tensors[:grids]), *tensors[grids:])
 
     def remove(self) -> None:
         """Delete the files: the run has no more need of them."""
