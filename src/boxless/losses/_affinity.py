@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from boxless.losses._lattice import lattice_filter
+from boxless.losses._lattice import FEATURES, lattice_filter
+from boxless.ops._numba import compiled
 from boxless.stream import ordered_map
 
 Floats = NDArray[np.float32]
@@ -20,7 +21,10 @@ Floats = NDArray[np.float32]
 # a graphics card.
 ENTRIES, ENTRIES_ON_DEVICE = 2**20, 2**24
 SPREAD = 512  # half the square of the largest centred feature for which a product tells distances well in float32
-SAMPLES = 16  # pixels that tell the lattice's scale: it is then right to about 3 % and takes a third longer
+SAMPLES = 16  # pixels that tell the lattice's scale: it is then right to about 3 % and takes a quarter longer
+# The least exponent on a processor, which is many times slower where numbers are too small for all digits of float32,
+# from exp(-87) on.
+LEAST = -80.0
 
 
 def features_of(images: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
@@ -59,15 +63,17 @@ def _exact(centred: Tensor, halves: Tensor, values: Tensor, by_product: bool) ->
     left, right = torch.cat([centred, -halves, ones]).T.contiguous(), torch.cat([centred, ones, -halves])
     product = torch.zeros_like(columns)
     pixels = len(columns)
-    entries = ENTRIES if values.device.type == "cpu" else ENTRIES_ON_DEVICE
+    on_processor = values.device.type == "cpu"
+    entries = ENTRIES if on_processor else ENTRIES_ON_DEVICE
     start = 0
     while start < pixels:
         stop = min(start + max(entries // (pixels - start), 1), pixels)
         if by_product:
-            weights = torch.mm(left[start:stop], right[:, start:]).exp_()
+            weights = torch.mm(left[start:stop], right[:, start:])
         else:
             far = torch.cdist(points[start:stop], points[start:], compute_mode="donot_use_mm_for_euclid_dist")
-            weights = far.square_().div_(-2).exp_()
+            weights = far.square_().div_(-2)
+        weights = (weights.clamp_(min=LEAST) if on_processor else weights).exp_()
         product[start:stop] += weights @ columns[start:]
         product[stop:] += weights[:, stop - start :].T @ columns[start:stop]
         start = stop
@@ -110,10 +116,10 @@ def lattice_product(features: Tensor, values: Tensor, counted: Tensor, *, calibr
     def filtered(image: int) -> Floats:
         inside = taken[image]
         if inside.all():
-            return filtering(points[image], given[image])
+            return filtering(np.ascontiguousarray(points[image]), given[image])
         result = np.zeros(given[image].shape, dtype=np.float32)
         if inside.any():
-            result[:, inside] = filtering(points[image][:, inside], given[image][:, inside])
+            result[:, inside] = filtering(np.ascontiguousarray(points[image][:, inside]), given[image][:, inside])
         return result
 
     workers = min(len(given), torch.get_num_threads())
@@ -122,7 +128,7 @@ def lattice_product(features: Tensor, values: Tensor, counted: Tensor, *, calibr
 
 
 def _plain(features: Floats, values: Floats, *, symmetric: bool = False) -> Floats:
-    return lattice_filter(np.ascontiguousarray(features), np.ascontiguousarray(values.T), symmetric=symmetric).T
+    return lattice_filter(features, values, symmetric=symmetric)
 
 
 def _calibrated(features: Floats, values: Floats) -> Floats:
@@ -132,10 +138,19 @@ def _calibrated(features: Floats, values: Floats) -> Floats:
     step = np.arange(SAMPLES)
     # One in each sixteenth of the pixels, not one below the other: where in it goes by the golden ratio.
     sample = np.unique(((step + step * 0.618034 % 1) * pixels / SAMPLES).astype(np.int64))
-    centred = features - features.mean(axis=1, keepdims=True)
-    halves = np.square(centred).sum(axis=0) / 2
-    weights = centred[:, sample].T @ centred
-    weights -= halves
-    weights -= halves[sample, None]
-    scale = np.exp(weights, out=weights).sum(dtype=np.float64) / filtered[-1, sample].sum(dtype=np.float64)
+    exponents = exponents_to(features, sample)
+    scale = np.exp(exponents, out=exponents).sum(dtype=np.float64) / filtered[-1, sample].sum(dtype=np.float64)
     return filtered[:-1] * np.float32(scale)
+
+
+@compiled
+def exponents_to(features: Floats, sample: NDArray[np.int64]) -> Floats:
+    """Minus half the squared distance of each pixel to those of a sample, (sample, n), of which only exp is of use."""
+    exponents = np.empty((len(sample), features.shape[1]), dtype=np.float32)
+    for row, other in enumerate(sample):
+        for pixel in range(features.shape[1]):
+            far = np.float32(0)
+            for i in range(FEATURES):
+                far += (features[i, pixel] - features[i, other]) ** 2
+            exponents[row, pixel] = max(far * np.float32(-0.5), np.float32(LEAST))
+    return exponents

@@ -49,31 +49,30 @@ def lattice_filter(features: Floats, values: Floats, *, symmetric: bool) -> Floa
 
     Args:
         features: (5, n), finite.
-        values: (n, k).
+        values: (k, n).
         symmetric: Blur along the axes in both orders and take the mean: since vertices are left out, the order tells,
             and one order alone is not a symmetric matrix.
 
     Returns:
-        (n, k).
+        (k, n).
 
     Raises:
         DataError: The features spread too far to be numbered.
     """
     strides, lowest = _numbering(features)
-    keys, weights = embed(features, SCALES, strides, lowest)
-    slots, listed, table = collect(keys)
+    slots, weights, listed, table = embed(features, SCALES, strides, lowest)
     neighbours = link(listed, table, _steps(strides))
     filtered = np.empty_like(values)
-    for first in range(0, values.shape[1], WIDTH):
-        part = values[:, first : first + WIDTH]
-        padded = np.zeros((len(values), WIDTH), dtype=np.float32)
-        padded[:, : part.shape[1]] = part
+    padded = np.zeros((values.shape[1], WIDTH), dtype=np.float32)
+    for first in range(0, len(values), WIDTH):
+        part = values[first : first + WIDTH]
+        padded[:, : len(part)] = part.T  # what an earlier part left beside it is filtered too, and not looked at
         given = splat(slots, weights, padded, len(listed))
         mixed = blur(given.copy(), neighbours, ORDER)
         if symmetric:
             mixed += blur(given, neighbours, ORDER[::-1].copy())
             mixed *= np.float32(0.5)
-        filtered[:, first : first + WIDTH] = gather(slots, weights, mixed)[:, : part.shape[1]]
+        filtered[first : first + WIDTH] = gather(slots, weights, mixed)[:, : len(part)].T
     return filtered
 
 
@@ -107,34 +106,28 @@ def _steps(strides: Keys) -> Keys:
 
 
 @compiled
-def embed(features: Floats, scales: Floats, strides: Keys, lowest: Integers) -> tuple[Keys, Floats]:
-    """The keys of the six vertices around each pixel (n, 6), and its barycentric weights for them."""
+def embed(features: Floats, scales: Floats, strides: Keys, lowest: Integers) -> tuple[Integers, Floats, Keys, Integers]:
+    """Find the six vertices around each pixel, and number all vertices from 1 on.
+
+    Returns:
+        The numbers of each pixel's vertices (n, 6), its barycentric weights for them (n, 6), the vertices' keys by
+        number, and the hash table that finds them.
+    """
     count = features.shape[1]
-    keys, weights = np.empty((count, VERTICES), dtype=np.int64), np.empty((count, VERTICES), dtype=np.float32)
-    offsets = np.empty((VERTICES, BLOCK), dtype=np.float32)
+    slots, weights = np.empty((count, VERTICES), dtype=np.int32), np.empty((count, VERTICES), dtype=np.float32)
+    listed = np.empty(slots.size + 1, dtype=np.int64)
+    listed[0] = -1  # nobody's key: all are positive
+    used, table = 1, _grown(listed, 1, FIRST_BITS)
+    keys, offsets = np.empty((BLOCK, VERTICES), dtype=np.int64), np.empty((VERTICES, BLOCK), dtype=np.float32)
     nearest, ranks = np.empty((VERTICES, BLOCK), dtype=np.int32), np.empty((VERTICES, BLOCK), dtype=np.int32)
-    jumps = strides * VERTICES
-    total = strides.sum()
     base = -(lowest * strides).sum()
-    by_rank, ordered = np.empty(VERTICES, dtype=np.int64), np.empty(VERTICES, dtype=np.float32)
     for start in range(0, count, BLOCK):
-        width = min(BLOCK, count - start)
-        _elevate(features[:, start : start + width], scales, offsets)
-        _round(width, offsets, nearest, ranks)
-        for place in range(width):
-            key = base
-            for i in range(VERTICES):
-                rank = Index(ranks[i, place])
-                key += nearest[i, place] * jumps[i]
-                by_rank[rank], ordered[rank] = jumps[i], offsets[i, place]
-            pixel = start + place
-            keys[pixel, 0], weights[pixel, 0] = key, 1 + ordered[FEATURES] - ordered[0]
-            for vertex in range(1, VERTICES):
-                # from one vertex to the next all coordinates gain one, and that of the next lower rank loses six
-                key += total - by_rank[VERTICES - vertex]
-                keys[pixel, vertex] = key
-                weights[pixel, vertex] = ordered[FEATURES - vertex] - ordered[VERTICES - vertex]
-    return keys, weights
+        stop = min(start + BLOCK, count)
+        _elevate(features[:, start:stop], scales, offsets)
+        _round(stop - start, offsets, nearest, ranks)
+        _surround(offsets, nearest, ranks, strides, base, keys, weights[start:stop])
+        used, table = _collect(keys, slots[start:stop], listed, used, table)
+    return slots, weights, listed[:used].copy(), table
 
 
 @compiled
@@ -181,6 +174,28 @@ def _round(width: int, offsets: Floats, nearest: Integers, ranks: Integers) -> N
 
 
 @compiled
+def _surround(
+    offsets: Floats, nearest: Integers, ranks: Integers, strides: Keys, base: int, keys: Keys, weights: Floats
+) -> None:
+    """The keys of the vertices around each pixel of a block, and its weights for them."""
+    jumps = strides * VERTICES
+    total = strides.sum()
+    by_rank, ordered = np.empty(VERTICES, dtype=np.int64), np.empty(VERTICES, dtype=np.float32)
+    for place in range(len(weights)):
+        key = base
+        for i in range(VERTICES):
+            rank = Index(ranks[i, place])
+            key += nearest[i, place] * jumps[i]
+            by_rank[rank], ordered[rank] = jumps[i], offsets[i, place]
+        keys[place, 0], weights[place, 0] = key, 1 + ordered[FEATURES] - ordered[0]
+        for vertex in range(1, VERTICES):
+            # from one vertex to the next all coordinates gain one, and that of the next lower rank loses six
+            key += total - by_rank[VERTICES - vertex]
+            keys[place, vertex] = key
+            weights[place, vertex] = ordered[FEATURES - vertex] - ordered[VERTICES - vertex]
+
+
+@compiled
 def _find(key: int, listed: Keys, table: Integers, shift: Index) -> Index:
     """The place of a key in the hash table, or the empty one where it belongs."""
     mask = Index(len(table) - 1)
@@ -200,43 +215,42 @@ def _grown(listed: Keys, count: int, bits: int) -> Integers:
 
 
 @compiled
-def collect(keys: Keys) -> tuple[Integers, Keys, Integers]:
-    """Number the vertices from 1 on.
+def _bits(table: Integers) -> int:
+    """The logarithm of the table's length."""
+    bits = 0
+    while 1 << bits < len(table):
+        bits += 1
+    return bits
 
-    Returns:
-        The number of each of a pixel's vertices (n, 6), the keys by number, and the hash table that finds them.
-    """
-    slots = np.empty(keys.shape, dtype=np.int32)
-    listed = np.empty(keys.size + 1, dtype=np.int64)
-    listed[0] = -1  # nobody's key: all are positive
-    count, bits = 1, FIRST_BITS
-    table = _grown(listed, count, bits)
-    for pixel in range(len(keys)):
+
+@compiled
+def _collect(keys: Keys, slots: Integers, listed: Keys, used: int, table: Integers) -> tuple[int, Integers]:
+    """Number the vertices of a block; how many numbers are then used, and the table, which may have grown."""
+    bits = _bits(table)
+    for place in range(len(slots)):
         for vertex in range(VERTICES):
-            key = keys[pixel, vertex]
-            if pixel > 0 and keys[pixel - 1, vertex] == key:  # pixels side by side mostly are alike
-                slots[pixel, vertex] = slots[pixel - 1, vertex]
+            key = keys[place, vertex]
+            if place > 0 and keys[place - 1, vertex] == key:  # pixels side by side mostly are alike
+                slots[place, vertex] = slots[place - 1, vertex]
                 continue
-            place = _find(key, listed, table, Index(64 - bits))
-            if table[place] == 0:
-                table[place], listed[count] = count, key
-                count += 1
-                slots[pixel, vertex] = count - 1
-                if 2 * count > len(table):
+            found = _find(key, listed, table, Index(64 - bits))
+            if table[found] == 0:
+                table[found], listed[used] = used, key
+                slots[place, vertex] = used
+                used += 1
+                if 2 * used > len(table):
                     bits += 1
-                    table = _grown(listed, count, bits)
+                    table = _grown(listed, used, bits)
             else:
-                slots[pixel, vertex] = table[place]
-    return slots, listed[:count].copy(), table
+                slots[place, vertex] = table[found]
+    return used, table
 
 
 @compiled
 def link(listed: Keys, table: Integers, steps: Keys) -> Integers:
     """The numbers of each vertex's neighbours along each axis (6, m, 2); 0 where there is none."""
     neighbours = np.zeros((VERTICES, len(listed), 2), dtype=np.int32)
-    bits = 0
-    while 1 << bits < len(table):
-        bits += 1
+    bits = _bits(table)
     for axis in range(VERTICES):
         for slot in range(1, len(listed)):
             other = table[_find(listed[slot] + steps[axis], listed, table, Index(64 - bits))]
