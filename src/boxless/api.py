@@ -109,8 +109,20 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         section, dot, name = key.partition(".")
         if not (dot and name):
             raise ConfigError(f"setting {key!r}: expected section.setting, such as training.epochs.")
+        if section == "training" and name.startswith("stages."):
+            name, value = "stages", _of_stage(recipe, key, value)
         recipe = recipe.override(**{section: {name: value}})
     return recipe
+
+
+def _of_stage(recipe: Recipe, key: str, value: object) -> dict[str, Any]:
+    """The settings of all stages with ``training.stages.STAGE.SETTING`` set."""
+    _, _, stage, *rest = key.split(".")
+    if len(rest) != 1:
+        raise ConfigError(f"setting {key!r}: expected training.stages.STAGE.SETTING.")
+    kept = {name: dict(settings) for name, settings in recipe.training.stages.items()}
+    kept.setdefault(stage, {})[rest[0]] = value
+    return kept
 
 
 def _lasting(source: str | Path) -> str:

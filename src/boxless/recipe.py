@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,10 +52,23 @@ class MethodChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pseudo:
+    """Where pseudo-labels come from, for methods that learn from them; a source's own settings lie beside these."""
+
+    source: str = "auto"  # attention, spectral, a map of 'boxless list maps', or run; auto: the method's usual one
+    classifier: str = "own"  # what scores boxes and gives class maps: the method's, a run folder, or a timm model
+    top_k: Positive = 2  # boxes of an image that are learnt from
+    min_size: Fraction = 0.04  # part of the image that a box must be larger than
+    score: Literal["posterior", "size", "product"] = "posterior"  # by which boxes are chosen
+    folder: str | None = None  # where they are kept for other runs too; null: in the run, until it is finished
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """How the loop minimises the method's losses."""
 
-    epochs: Positive | Auto = "auto"  # auto: enough for about 800 steps, from 10 to 60
+    epochs: Positive | Auto = "auto"  # of each stage; auto: enough for about 800 steps, from 10 to 60
     batch_size: Positive = 32  # images a step, over all devices
     accumulate: Positive = 1  # parts that a device's share of the batch is taken in
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -73,6 +86,7 @@ class Training:
     cache_features: bool | Auto = "auto"  # auto: yes when the backbone is frozen and the method allows it
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0  # at most so long is lost; also at the end of each epoch
     seed: Annotated[int, Ge(0)] = 0
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # what is otherwise in a method's stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +104,23 @@ class Recipe:
     data: Data = field(default_factory=Data)
     backbone: Network = field(default_factory=Network)
     method: MethodChoice = field(default_factory=MethodChoice)
+    pseudo: Pseudo = field(default_factory=Pseudo)
     training: Training = field(default_factory=Training)
     protocol: Protocol = field(default_factory=Protocol)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The recipe as it stands in YAML: the method's settings lie beside its name."""
+    def to_dict(self, *, whole: bool = False) -> dict[str, Any]:
+        """The recipe as it stands in YAML: settings of the method and of the source lie beside their names.
+
+        Args:
+            whole: Also show what is left out of files where it says nothing: pseudo-labels, settings of stages.
+        """
         value = asdict(self)
         value["method"] = {"name": self.method.name, **self.method.settings}
+        source = value.pop("pseudo")
+        if whole or self.pseudo != Pseudo():
+            value["pseudo"] = {**source, **source.pop("settings")}
+        if not whole and not self.training.stages:
+            del value["training"]["stages"]
         return {"version": RECIPE_VERSION, **value}
 
     def save(self, path: Path) -> None:
@@ -110,9 +134,11 @@ class Recipe:
         for section, settings in sections.items():
             if section not in SECTIONS:
                 raise ConfigError(f"{section}: a recipe has no such section; {nearest(section, SECTIONS)}")
-            old = merged[section]
+            old = merged.get(section, {})
             if section == "method" and settings.get("name", old["name"]) != old["name"]:
                 old = {}  # another method's settings mean nothing here
+            if section == "pseudo" and settings.get("source", old.get("source")) != old.get("source"):
+                old = {name: value for name, value in old.items() if name in _PSEUDO}  # nor do another source's
             merged[section] = {**old, **settings}
         return from_dict(merged, "recipe")
 
@@ -123,7 +149,9 @@ SECTIONS: dict[str, type] = {
     "training": Training,
     "protocol": Protocol,
     "method": MethodChoice,
+    "pseudo": Pseudo,
 }
+_PSEUDO = frozenset(each.name for each in fields(Pseudo)) - {"settings"}
 NOTES = ("version", "published", "ours", "notes")  # keys of a recipe file that change nothing that is learnt
 
 
@@ -145,7 +173,8 @@ def from_dict(value: Mapping[str, Any], where: str) -> Recipe:
             raise ConfigError(f"{where}: {name!r} is no section of a recipe; {nearest(name, SECTIONS)}")
         if not isinstance(settings, Mapping):
             raise ConfigError(f"{where}: section {name} must hold settings, got {settings!r}.")
-        sections[name] = _method(settings) if name == "method" else _section(SECTIONS[name], settings, name)
+        read = _READERS.get(name, _section)
+        sections[name] = read(name, settings)
     return Recipe(**sections)
 
 
@@ -168,11 +197,22 @@ def read_recipe(path: Path) -> Recipe:
     return from_dict(value, str(path))
 
 
-def _section(kind: type, settings: Mapping[str, Any], name: str) -> Any:
+def _section(name: str, settings: Mapping[str, Any]) -> Any:
+    kind = SECTIONS[name]
     return kind(**check(kind, settings, name))
 
 
-def _method(settings: Mapping[str, Any]) -> MethodChoice:
+def _method(_: str, settings: Mapping[str, Any]) -> MethodChoice:
     """The method's settings are checked against its constructor when it is built, which imports torch; not here."""
     rest = {key: value for key, value in settings.items() if key != "name"}
     return MethodChoice(name=str(settings.get("name", DEFAULT_METHOD)), settings=rest)
+
+
+def _pseudo(name: str, settings: Mapping[str, Any]) -> Pseudo:
+    """What is no setting of this section is the source's, and checked when that is built, as the method's are."""
+    own = {key: value for key, value in settings.items() if key in _PSEUDO}
+    rest = {key: value for key, value in settings.items() if key not in _PSEUDO}
+    return Pseudo(**check(Pseudo, own, name), settings=rest)
+
+
+_READERS: dict[str, Callable[[str, Mapping[str, Any]], Any]] = {"method": _method, "pseudo": _pseudo}

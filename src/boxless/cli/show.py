@@ -148,7 +148,8 @@ def _recipe(name: str, output: Output) -> dict[str, Any]:
     from boxless.recipe import SECTIONS, Recipe, read_recipe
     from boxless.settings import settings_of
 
-    values = (read_recipe(Path(name)) if name else Recipe()).to_dict()
+    recipe = read_recipe(Path(name)) if name else Recipe()
+    values = recipe.to_dict(whole=True)
     listed: list[dict[str, Any]] = []
     for section, record in SECTIONS.items():
         docs = field_docs(record)
@@ -158,9 +159,10 @@ def _recipe(name: str, output: Output) -> dict[str, Any]:
                 found = {"name": key, "value": values[section][each.name], "meaning": docs.get(each.name, "")}
                 listed.append({**asdict(each), **found})
     known = {each["name"] for each in listed}
-    for setting, value in values["method"].items():
-        if f"method.{setting}" not in known:
-            listed.append({"name": f"method.{setting}", "value": value, "meaning": "see: boxless show method NAME"})
+    for section, where in (("method", "boxless show method NAME"), ("pseudo", "the source's documentation")):
+        for setting, value in values[section].items():
+            if f"{section}.{setting}" not in known:
+                listed.append({"name": f"{section}.{setting}", "value": value, "meaning": f"see: {where}"})
     rows = [(s["name"], _value(s["value"]), s.get("type", ""), s["meaning"]) for s in listed]
     output.table(rows, ("setting", "value", "type", "meaning"))
     output.say("\nSet one with: boxless train ... --set training.batch_size=16")

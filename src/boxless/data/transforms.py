@@ -88,20 +88,23 @@ class Augment:
 
     def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
         """Float32 of shape (3, size, size); all that is random comes from the generator, always five draws."""
-        area, aspect, left, top, mirror = torch.rand(5, generator=generator, dtype=torch.float64).tolist()
-        square = self.preprocess.resize(image, self._crop(image.size, area, aspect, left, top))
-        if mirror < self.flip:
+        (x0, y0, x1, y1), mirrored = self.draw(generator)
+        width, height = image.size
+        square = self.preprocess.resize(image, (x0 * width, y0 * height, x1 * width, y1 * height))
+        if mirrored:
             square = square.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return self.preprocess.normalize(square)
 
-    def _crop(
-        self, size: tuple[int, int], area: float, aspect: float, left: float, top: float
-    ) -> tuple[float, float, float, float]:
+    def draw(self, generator: torch.Generator) -> tuple[tuple[float, float, float, float], bool]:
+        """The crop x0, y0, x1, y1 as fractions of any image's width and height, and whether it is mirrored."""
+        area, aspect, left, top, mirror = torch.rand(5, generator=generator, dtype=torch.float64).tolist()
+        return self._crop(area, aspect, left, top), mirror < self.flip
+
+    def _crop(self, area: float, aspect: float, left: float, top: float) -> tuple[float, float, float, float]:
         """The crop for four uniform draws: the aspect is log-uniform, sides are capped at the image's."""
         low, high = self.crop_scale
         scale = low + (high - low) * area
         ratio = ASPECT[0] * (ASPECT[1] / ASPECT[0]) ** aspect
-        width = size[0] * min(1.0, math.sqrt(scale * ratio))
-        height = size[1] * min(1.0, math.sqrt(scale / ratio))
-        x, y = (size[0] - width) * left, (size[1] - height) * top
-        return x, y, min(x + width, size[0]), min(y + height, size[1])
+        width, height = min(1.0, math.sqrt(scale * ratio)), min(1.0, math.sqrt(scale / ratio))
+        x, y = (1 - width) * left, (1 - height) * top
+        return x, y, min(x + width, 1.0), min(y + height, 1.0)

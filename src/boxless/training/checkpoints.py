@@ -25,11 +25,12 @@ from boxless.files import atomic_write
 class Progress:
     """How far a run has come."""
 
-    epoch: int = 0
+    stage: int = 0
+    epoch: int = 0  # of this stage
     batch: int = 0  # batches of this epoch that are done
     sums: Mapping[str, float] = field(default_factory=dict)  # of each loss over those batches
     best: float | None = None  # of the selection criterion
-    best_epoch: int | None = None
+    best_epoch: int | None = None  # counted over all stages
     seconds: float = 0.0  # spent in all sessions
 
     def after(self, **changes: Any) -> Progress:
@@ -74,6 +75,21 @@ def save_checkpoint(path: Path, method: nn.Module, optimizer: optim.Optimizer, p
             else:
                 numbers.setdefault(str(parameter), {})[name] = value
     save_tensors(path, tensors, {"progress": json.dumps(asdict(progress)), "optimizer": json.dumps(numbers)})
+
+
+def read_progress(path: Path) -> Progress:
+    """How far a run had come.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return Progress(**json.loads((file.metadata() or {})["progress"]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path}: cannot be read as a checkpoint ({error}); the run is incomplete or damaged."
+        ) from error
 
 
 def load_checkpoint(path: Path, method: nn.Module, optimizer: optim.Optimizer) -> Progress:

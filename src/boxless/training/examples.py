@@ -98,6 +98,13 @@ class Examples:
         side = round(1.5 * self.preprocess.size)  # a crop of half the area, the least, is then not enlarged
         return self.augment(self._read(index, side), generator(self.seed, "augment", epoch, index))
 
+    def view(self, index: int, epoch: int, *, mirror_only: bool = False) -> tuple[float, float, float, float, float]:
+        """How training shows an image in this epoch, as `boxless.pseudo.records.Proposals.shown` takes it."""
+        if mirror_only or self.augment is None:
+            return 0.0, 0.0, 1.0, 1.0, float(self.flipped(index, epoch))
+        crop, mirrored = self.augment.draw(generator(self.seed, "augment", epoch, index))
+        return *crop, float(mirrored)
+
     def flipped(self, index: int, epoch: int) -> bool:
         """Whether training shows the mirrored view of a cached image in this epoch."""
         if self.augment is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from boxless.pseudo.records import Proposals
 from boxless.stream import default_workers
 from boxless.training.examples import Examples, epoch_batches, share
 from boxless.training.features import FeatureCache
@@ -22,10 +23,11 @@ class Part:
     targets: Tensor  # (b, k)
     index: Tensor  # (b,) on the CPU
     cached: tuple[Tensor, ...]  # grids and prefix tokens, or nothing
+    pseudo: Proposals | None  # of the images as they are shown
     weight: float  # makes the sum over all parts on all devices, divided by the devices, the mean over the batch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Feeder:
     """The steps of an epoch, as one device sees them.
 
@@ -39,6 +41,7 @@ class Feeder:
         rank: This device's number.
         world: Number of devices.
         device: Where tensors go.
+        pseudo: Proposals of all training images, on the CPU, in a stage that learns from them.
     """
 
     examples: Examples
@@ -50,6 +53,7 @@ class Feeder:
     rank: int
     world: int
     device: torch.device
+    pseudo: Proposals | None = None
 
     def steps(self, epoch: int, first: int) -> Iterator[list[Part]]:
         """The parts of each batch of an epoch, from batch number ``first`` on."""
@@ -94,5 +98,13 @@ class Feeder:
             self.examples.targets[index].to(self.device),
             index,
             cached,
+            self._pseudo(indices, epoch),
             weight,
         )
+
+    def _pseudo(self, indices: list[int], epoch: int) -> Proposals | None:
+        if self.pseudo is None:
+            return None
+        mirror_only = self.cache is not None
+        views = [self.examples.view(i, epoch, mirror_only=mirror_only) for i in indices]
+        return self.pseudo.select(torch.tensor(indices)).to(self.device).shown(torch.tensor(views))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from boxless.errors import TrainingError
 from boxless.listener import Listener
-from boxless.methods.base import Method
+from boxless.methods.base import Method, Stage
+from boxless.pseudo.records import Proposals
 from boxless.recipe import Training
 from boxless.training import optim
 from boxless.training.checkpoints import (
@@ -23,6 +24,7 @@ from boxless.training.checkpoints import (
     learnt_state,
     load_checkpoint,
     load_tensors,
+    read_progress,
     save_checkpoint,
     save_tensors,
 )
@@ -31,6 +33,7 @@ from boxless.training.feeding import Feeder, Part
 from boxless.training.randomness import derive
 from boxless.types import Batch, Features
 
+Plan = Sequence[tuple[Stage, Training]]  # the stages and the settings of each
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
@@ -40,12 +43,13 @@ class Step(nn.Module):
     def __init__(self, method: Method, *, multi_label: bool) -> None:
         super().__init__()
         self.method, self.multi_label = method, multi_label
+        self.pseudo: Proposals | None = None  # of the next batch: a record, which what wraps a module does not pass on
 
     def forward(
         self, images: Tensor, labels: Tensor, targets: Tensor, index: Tensor, progress: float, *cached: Tensor
     ) -> dict[str, Tensor]:
         """The named losses of a batch; ``cached`` are the backbone's features where they were computed before."""
-        batch = Batch(images, labels, targets, index, self.multi_label)
+        batch = Batch(images, labels, targets, index, self.multi_label, self.pseudo)
         if not cached:
             return self.method.losses(batch, progress)
         grids = len(self.method.backbone.taps)
@@ -59,18 +63,22 @@ class Loop:
     """A run in progress."""
 
     fabric: Fabric
-    settings: Training
+    plan: Plan
     method: Method
     multi_label: bool
     feeder: Feeder
     validate: Callable[[], float | None]  # the figure that weights are selected by, higher is better; None: the last
+    label: Callable[[Stage], Proposals | None]  # the pseudo-labels of all training images
     folder: Path
     listener: Listener
     stop: Callable[[], bool]  # whether the user wants to end the run
-    module: Any = field(init=False)
+    settings: Training = field(init=False)  # of the present stage
+    step: Step = field(init=False)
+    module: Any = field(init=False)  # the same as Fabric runs it
     wrapped: Any = field(init=False)  # the optimiser as Fabric steps it
     optimizer: torch.optim.Optimizer = field(init=False)
     progress: Progress = field(init=False)
+    log: MetricsLog | None = field(init=False, default=None)
 
     def run(self) -> Progress:
         """Train from where the checkpoint stands; in the end the method holds the selected weights.
@@ -79,48 +87,74 @@ class Loop:
             TrainingError: A loss is not finite.
             KeyboardInterrupt: ``stop`` said so; a checkpoint was written.
         """
-        self._start()
-        log = None
+        path = self.folder / CHECKPOINT
+        self.progress = read_progress(path) if path.exists() else Progress()
+        for stage, _ in self.plan[: self.progress.stage]:
+            self.method.enter(stage)
         if self.fabric.is_global_zero:
-            log = MetricsLog(self.folder, keep_epochs=self.progress.epoch)
-        done = self.progress.epoch * self._batches + self.progress.batch
-        self.listener.begin("training", self._epochs * self._batches, done)
+            self.log = MetricsLog(self.folder, keep_epochs=self._epochs_before + self.progress.epoch)
         try:
-            while self.progress.epoch < self._epochs:
-                self._epoch()
-                record = self._close_epoch()
-                if log is not None:
-                    log.write(record)
-                self._save()
+            resumed = path.exists()
+            while self.progress.stage < len(self.plan):
+                self._stage(resumed=resumed)
+                resumed = False
         finally:
-            if log is not None:
-                log.close()
-        self.listener.end()
-        self.fabric.barrier()
-        if self.progress.best is not None:
-            self.method.load_state_dict(load_tensors(self.folder / BEST), strict=False)
+            if self.log is not None:
+                self.log.close()
         return self.progress
 
     @property
     def _epochs(self) -> int:
+        """Epochs of the present stage."""
         return int(self.settings.epochs)
+
+    @property
+    def _epochs_before(self) -> int:
+        """Epochs of the stages before it: random numbers and the order of images go on from there."""
+        return sum(int(settings.epochs) for _, settings in self.plan[: self.progress.stage])
 
     @property
     def _batches(self) -> int:
         return ceil(len(self.feeder.examples) / self.settings.batch_size)
 
-    def _start(self) -> None:
+    def _stage(self, *, resumed: bool) -> None:
+        stage, self.settings = self.plan[self.progress.stage]
+        self._start(stage, resumed=resumed)
+        self.feeder.pseudo = self.label(stage) if stage.pseudo else None
+        self.listener.begin(
+            stage.name if len(self.plan) == 1 else f"training {stage.name}",
+            self._epochs * self._batches,
+            self.progress.epoch * self._batches + self.progress.batch,
+        )
+        while self.progress.epoch < self._epochs:
+            self._epoch()
+            record = self._close_epoch(stage)
+            if self.log is not None:
+                self.log.write(record)
+            self._save()
+        self.listener.end()
+        self.fabric.barrier()
+        if stage.classifies and self.progress.best is not None:
+            self.method.load_state_dict(load_tensors(self.folder / BEST), strict=False)
+        self.progress = self.progress.after(stage=self.progress.stage + 1, epoch=0)
+
+    def _start(self, stage: Stage, *, resumed: bool) -> None:
+        self.method.enter(stage)
         self.optimizer = optim.build_optimizer(self.method, self.settings)
-        path = self.folder / CHECKPOINT
-        self.progress = load_checkpoint(path, self.method, self.optimizer) if path.exists() else Progress()
-        step = Step(self.method, multi_label=self.multi_label)
-        self.module, self.wrapped = self.fabric.setup(step, self.optimizer)
+        if resumed:
+            self.progress = load_checkpoint(self.folder / CHECKPOINT, self.method, self.optimizer)
+        elif stage.classifies:
+            self.progress = self.progress.after(best=None, best_epoch=None)
+        self.step = Step(self.method, multi_label=self.multi_label)
+        self.module, self.wrapped = self.fabric.setup(self.step, self.optimizer)
+        if not resumed and self.progress.stage:
+            self._save()
 
     def _epoch(self) -> None:
         """The batches of this epoch that are left."""
         self.method.train()
         session, saved, spent = time.monotonic(), time.monotonic(), self.progress.seconds
-        for parts in self.feeder.steps(self.progress.epoch, self.progress.batch):
+        for parts in self.feeder.steps(self._epochs_before + self.progress.epoch, self.progress.batch):
             self._step(parts)
             now = time.monotonic()
             self.progress = self.progress.after(batch=self.progress.batch + 1, seconds=spent + now - session)
@@ -136,12 +170,13 @@ class Loop:
         step = self.progress.epoch * self._batches + self.progress.batch
         total = self._epochs * self._batches
         optim.set_rate(self.optimizer, self._rate(step))
-        torch.manual_seed(derive(self.settings.seed, "step", step, self.fabric.global_rank))
+        seen = self._epochs_before * self._batches + step
+        torch.manual_seed(derive(self.settings.seed, "step", seen, self.fabric.global_rank))
         self.wrapped.zero_grad(set_to_none=True)
         sums = dict(self.progress.sums)
         for number, part in enumerate(parts):
             with self.fabric.no_backward_sync(self.module, enabled=number + 1 < len(parts)):
-                losses = self.module(part.images, part.labels, part.targets, part.index, step / total, *part.cached)
+                losses = self._losses(part, step / total)
                 self._check_finite(losses, part)
                 self.fabric.backward(torch.stack(list(losses.values())).sum() * part.weight)
             for name, value in losses.items():
@@ -151,6 +186,13 @@ class Loop:
         self.wrapped.step()
         self.progress = self.progress.after(sums=sums)
         self.listener.advance(1, **{name: value / (self.progress.batch + 1) for name, value in sums.items()})
+
+    def _losses(self, part: Part, progress: float) -> dict[str, Tensor]:
+        self.step.pseudo = part.pseudo
+        losses: dict[str, Tensor] = self.module(
+            part.images, part.labels, part.targets, part.index, progress, *part.cached
+        )
+        return losses
 
     def _rate(self, step: int) -> float:
         total = self._epochs * self._batches
@@ -168,22 +210,24 @@ class Loop:
             "or set training.clip=1 or training.precision=32, and train into another folder."
         )
 
-    def _close_epoch(self) -> dict[str, Any]:
+    def _close_epoch(self, stage: Stage) -> dict[str, Any]:
         """Select weights at the end of an epoch, and give the epoch's record."""
-        batches, epoch = self._batches, self.progress.epoch
+        batches, epoch = self._batches, self._epochs_before + self.progress.epoch
         self.feeder.examples.check_readable()
         means = {name: self._over_devices(value / batches) for name, value in self.progress.sums.items()}
-        figure = self.validate()
+        figure = self.validate() if stage.classifies else None
         if figure is not None and (self.progress.best is None or figure >= self.progress.best):  # of equals the latest
             self.progress = self.progress.after(best=figure, best_epoch=epoch)
             if self.fabric.is_global_zero:
                 save_tensors(self.folder / BEST, learnt_state(self.method))
-        rate = self._rate((epoch + 1) * batches - 1)  # of the epoch's last step
-        record = {"epoch": epoch, "step": (epoch + 1) * batches, "learning_rate": rate}
+        rate = self._rate((self.progress.epoch + 1) * batches - 1)  # of the epoch's last step
+        record: dict[str, Any] = {"epoch": epoch, "step": (epoch + 1) * batches, "learning_rate": rate}
+        if len(self.plan) > 1:
+            record["stage"] = stage.name
         record |= {f"loss/{name}": value for name, value in means.items()}
         if figure is not None:
             record["val/class_accuracy"] = figure
-        self.progress = self.progress.after(epoch=epoch + 1, batch=0, sums={})
+        self.progress = self.progress.after(epoch=self.progress.epoch + 1, batch=0, sums={})
         return record
 
     def _over_devices(self, value: float) -> float:

@@ -23,17 +23,16 @@ from boxless.maps.sanity import Warned
 from boxless.methods import METHODS
 from boxless.methods.base import Method
 from boxless.recipe import Recipe, from_dict, read_recipe
+from boxless.training.caching import FEATURES, fill_caches
 from boxless.training.checkpoints import Progress
 from boxless.training.examples import Examples
 from boxless.training.features import FeatureCache
 from boxless.training.feeding import Feeder
 from boxless.training.interrupt import Stop, stoppable
-from boxless.training.loop import BEST, CHECKPOINT, Loop
+from boxless.training.labelling import PSEUDO, Labelling, plan, settle
+from boxless.training.loop import BEST, CHECKPOINT, Loop, Plan
 from boxless.training.resolve import resolve
 from boxless.training.validation import class_accuracy, look_at_maps
-
-FEATURES = "features"
-LARGEST_CACHE = 0.5  # of the free disk space, above which 'auto' keeps no features
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +95,23 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
     recipe = from_dict(fabric.broadcast(chosen.to_dict()), "recipe")
     torch.manual_seed(recipe.training.seed)
     method = runs.build_method(recipe, len(catalog.classes), pretrained=True)
+    recipe = settle(recipe, method)
+    stages = plan(method, recipe.training)
     if fabric.is_global_zero:
         recipe.save(folder / runs.RECIPE)  # only now: what cannot be built leaves no folder behind
     method = method.to(fabric.device)
     train_set, val_set = _examples(recipe, catalog, method)
     progress, caches = Progress(), []
     if method.needs.trains:
-        caches = _caches(recipe, method, train_set, val_set, folder, fabric, listener, stop)
-        loop = _loop(recipe, catalog, method, train_set, val_set, caches, folder, fabric, listener, stop)
+        caches = fill_caches(recipe, method, train_set, val_set, folder, fabric, listener, stop)
+        loop = _loop(recipe, catalog, method, stages, train_set, val_set, caches, folder, fabric, listener, stop)
         progress = loop.run()
     warned = look_at_maps(method, (train_set, val_set), caches, fabric.device, recipe.protocol.threshold)
     for each in warned:
         listener.note(each.sentence("maps looked at"))
     refused = _refused_anywhere([*_refused(train_set), *_refused(val_set)], fabric)
     if fabric.is_global_zero:
-        _finish(folder, method, recipe, catalog, progress, refused, warned, caches)
+        _finish(folder, method, recipe, catalog, stages, progress, refused, warned, caches)
     fabric.barrier()
     return Trained(folder, progress, refused)
 
@@ -119,6 +120,7 @@ def _loop(
     recipe: Recipe,
     catalog: Catalog,
     method: Method,
+    stages: Plan,
     train_set: Examples,
     val_set: Examples,
     caches: list[FeatureCache],
@@ -148,7 +150,8 @@ def _loop(
         right, count = fabric.all_reduce(torch.tensor(counts, device=fabric.device), reduce_op="sum").tolist()  # type: ignore[union-attr]
         return 100.0 * right / count if count else None
 
-    return Loop(fabric, settings, method, catalog.multi_label, feeder, validate, folder, listener, stop.asked)
+    label = Labelling(recipe, method, train_set, catalog.classes, folder, fabric, listener, stop.raise_if_asked)
+    return Loop(fabric, stages, method, catalog.multi_label, feeder, validate, label, folder, listener, stop.asked)
 
 
 def _read(recipe: Recipe, listener: Listener) -> Catalog:
@@ -214,48 +217,6 @@ def _examples(recipe: Recipe, catalog: Catalog, method: Method) -> tuple[Example
     return train_set, Examples(catalog.splits.get("val", ()), count, preprocess, None, seed)
 
 
-def _caches(
-    recipe: Recipe,
-    method: Method,
-    train_set: Examples,
-    val_set: Examples,
-    folder: Path,
-    fabric: Fabric,
-    listener: Listener,
-    stop: Stop,
-) -> list[FeatureCache]:
-    """The filled feature caches of train and val, or nothing where features are not to be cached."""
-    if not _may_cache(recipe, method, fabric):
-        return []
-    pieces = recipe.to_dict()
-    key = repr((pieces["backbone"], pieces["data"]["image_size"], method.backbone.taps))
-    made = [
-        FeatureCache(folder / FEATURES / name, method.backbone, examples, flips=flips, key=key)
-        for name, examples, flips in (("train", train_set, recipe.data.augment), ("val", val_set, False))
-    ]
-    needed, free = sum(cache.bytes_needed(fabric.device) for cache in made), shutil.disk_usage(folder).free
-    if recipe.training.cache_features == "auto" and needed > LARGEST_CACHE * free:
-        listener.note(f"features are not cached: they would take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free.")
-        return []
-    for name, cache in zip(("train", "val"), made, strict=True):
-        if fabric.is_global_zero:
-            cache.fill(fabric.device, listener, stop.raise_if_asked, name=name)
-        fabric.barrier()
-        cache.open(fabric.device)
-    train_set.check_readable()
-    return made
-
-
-def _may_cache(recipe: Recipe, method: Method, fabric: Fabric) -> bool:
-    wish, frozen = recipe.training.cache_features, recipe.backbone.freeze is True
-    if wish is True and not (frozen and not method.needs.own_forward):
-        reason = "the backbone learns" if not frozen else f"method {recipe.method.name} changes what the backbone sees"
-        raise ConfigError(f"training.cache_features: features cannot be cached, since {reason}; set it to auto.")
-    if wish == "auto":
-        return frozen and not method.needs.own_forward and fabric.world_size == 1
-    return wish is True
-
-
 def _refused(examples: Examples) -> tuple[tuple[str, str], ...]:
     return tuple((examples.items[index].name, reason) for index, reason in sorted(examples.refused.items()))
 
@@ -274,6 +235,7 @@ def _finish(
     method: Method,
     recipe: Recipe,
     catalog: Catalog,
+    stages: Plan,
     progress: Progress,
     refused: tuple[tuple[str, str], ...],
     warned: tuple[Warned, ...],
@@ -281,11 +243,14 @@ def _finish(
 ) -> None:
     by_accuracy = progress.best is not None
     criterion = "class accuracy on val" if by_accuracy else "last epoch"
+    if by_accuracy and not stages[-1][0].classifies:
+        criterion += f", then the last epoch of {stages[-1][0].name}"
+    last = sum(int(each.epochs) for _, each in stages) - 1
     facts = {
         "selection": {
             "criterion": criterion if method.needs.trains else "none: the method does not train",
             "value": progress.best,
-            "epoch": progress.best_epoch if by_accuracy or not method.needs.trains else progress.epoch - 1,
+            "epoch": progress.best_epoch if by_accuracy or not method.needs.trains else last,
         },
         "training_seconds": round(progress.seconds, 1),
         "refused": dict(refused),
@@ -296,4 +261,5 @@ def _finish(
         (folder / name).unlink(missing_ok=True)
     for cache in caches:
         cache.remove()
-    shutil.rmtree(folder / FEATURES, ignore_errors=True)
+    for name in (FEATURES, PSEUDO):
+        shutil.rmtree(folder / name, ignore_errors=True)

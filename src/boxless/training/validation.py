@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,9 +16,9 @@ from boxless.ops.otsu import otsu_thresholds
 from boxless.stream import batched, default_workers, ordered_map
 from boxless.training.examples import Examples
 from boxless.training.features import FeatureCache
-from boxless.types import Localization
 
 MAPS_LOOKED_AT = 32
+Seen = TypeVar("Seen")
 
 
 @torch.no_grad()
@@ -55,7 +56,8 @@ def class_accuracy(
         if not kept:
             continue
         rows = [i for i, _ in kept]
-        logits = _localized(method, rows, [image for _, image in kept], cache, device).logits
+        images_kept = [image for _, image in kept]
+        logits = _seen(method, rows, images_kept, cache, device, method.scores)
         hit = examples.targets[rows].gather(1, logits.argmax(1, keepdim=True).cpu())
         right, count = right + int(hit.sum()), count + len(rows)
     method.train(mode)
@@ -72,7 +74,8 @@ def look_at_maps(
 ) -> tuple[Warned, ...]:
     """What is wrong with the maps of an image's own class in one batch, spread over the images of val.
 
-    They are also compared with those of another class: if each image has one map for both, that is said of all.
+    Of a method whose maps are to differ they are also compared with those of another class: if each image has one map
+    for both, that is said of all.
 
     Args:
         method: The method; its mode is left as found.
@@ -94,9 +97,9 @@ def look_at_maps(
         own, size = examples.labels[rows], (examples.preprocess.size, examples.preprocess.size)
         asked = torch.stack([own, (own + 1) % examples.targets.shape[1]], 1).to(device)
         kept = [image for i, image in zip(spread, images, strict=True) if i not in examples.refused]
-        maps = _localized(method, rows, kept, cache, device, asked).maps.float()
+        maps = _seen(method, rows, kept, cache, device, lambda seen: method.localize(seen, asked)).maps.float()
         kinds = _kinds(resize(maps, size), maps.isfinite().flatten(1).all(1).tolist(), threshold)
-        if examples.targets.shape[1] > 1 and same_for_all_classes(maps.cpu().numpy()):
+        if method.class_specific and examples.targets.shape[1] > 1 and same_for_all_classes(maps.cpu().numpy()):
             kinds = [kind or SAME_FOR_ALL for kind in kinds]
         for i, kind in zip(rows, kinds, strict=True):
             found.add(examples.items[i].name, kind)
@@ -111,18 +114,19 @@ def _kinds(maps: Tensor, finite: list[bool], threshold: str | float) -> list[str
     return [kind if sound else NOT_FINITE for kind, sound in zip(kinds_of(first, thresholds), finite, strict=True)]
 
 
-def _localized(
+def _seen(
     method: Method,
     rows: list[int],
     images: list[Tensor | None],
     cache: FeatureCache | None,
     device: torch.device,
-    classes: Tensor | None = None,
-) -> Localization:
+    look: Callable[[Tensor], Seen],
+) -> Seen:
+    """What the method makes of some images, or of their features where these were computed before."""
     if cache is None:
         stacked = torch.stack([image for image in images if image is not None])
-        return method.localize(stacked.to(device, memory_format=torch.channels_last), classes)
+        return look(stacked.to(device, memory_format=torch.channels_last))
     stand_in = torch.empty(len(rows), 3, 0, 0, device=device)  # the features are at hand, the images are not needed
     backbone: Backbone = method.backbone
     with backbone.replay(stand_in, cache.read(rows, [False] * len(rows), device)):
-        return method.localize(stand_in, classes)
+        return look(stand_in)

@@ -61,7 +61,7 @@ def test_result_may_be_written_to() -> None:
 def test_whole_crop_without_mirror_is_the_plain_image() -> None:
     image = noise(50, 40)
     augment = Augment(24, MEAN, STD, crop_scale=(1.0, 1.0), flip=0)
-    augment._crop = lambda size, *draws: (0, 0, *size)  # type: ignore[method-assign]
+    augment._crop = lambda *draws: (0, 0, 1, 1)  # type: ignore[method-assign]
     assert torch.equal(augment(image, seeded(0)), Preprocess(24, MEAN, STD)(image))
 
 
@@ -90,12 +90,14 @@ def test_global_random_state_is_left_alone_and_each_call_draws_equally_much() ->
 def test_crops_lie_inside_and_cover_what_was_asked_for() -> None:
     augment = Augment(8, MEAN, STD, crop_scale=(0.25, 0.5))
     for area, aspect, left, top in torch.rand(300, 4, generator=seeded(0), dtype=torch.float64).tolist():
-        x0, y0, x1, y1 = augment._crop((200, 50), area, aspect, left, top)
+        x0, y0, x1, y1 = (
+            part * side for part, side in zip(augment._crop(area, aspect, left, top), (200, 50) * 2, strict=True)
+        )
         assert 0 <= x0 < x1 <= 200
         assert 0 <= y0 < y1 <= 50
         assert 0.2499 <= (x1 - x0) * (y1 - y0) / 10_000 <= 0.5001
         assert 0.7499 <= ((x1 - x0) / 200) / ((y1 - y0) / 50) <= 1.3334
-    assert augment._crop((200, 50), 0, 0.5, 0, 1) == pytest.approx((0, 25, 100, 50))  # a quarter, in the image's aspect
+    assert augment._crop(0, 0.5, 0, 1) == pytest.approx((0, 0.5, 0.5, 1))  # a quarter, in the image's aspect
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])

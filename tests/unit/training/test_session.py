@@ -384,7 +384,7 @@ def test_without_val_maps_of_train_are_looked_at_and_a_class_that_is_alone_is_co
     recipe: Recipe, tmp_path: Path, classes: int, kinds: list[str]
 ) -> None:
     class Ramp:
-        training = False
+        training, class_specific = False, True
 
         def eval(self) -> None: ...
 

@@ -1,0 +1,164 @@
+"""The pseudo-labels of a training set: made between two stages, kept on disk, and read by every process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from boxless.backbones.base import evaluating
+from boxless.errors import ConfigError, DataError, nearest
+from boxless.listener import Listener
+from boxless.methods.base import Method, Stage
+from boxless.pseudo.labels import RUN, Labeller, check_source, first_fitting, settings_of
+from boxless.pseudo.proposals import ProposalSettings
+from boxless.pseudo.records import Proposals
+from boxless.pseudo.store import ProposalStore, image_key, network_digest
+from boxless.pseudo.teacher import OWN, Teacher, open_teacher, own_teacher
+from boxless.recipe import Pseudo, Recipe, Training
+from boxless.settings import check
+from boxless.stream import default_workers, ordered_map
+from boxless.training.examples import Examples
+
+PSEUDO = "pseudo"
+BATCH = 32  # images whose boxes are scored together, and between two writes
+_OF_ALL_STAGES = ("batch_size", "accumulate", "precision", "cache_features", "checkpoint_minutes", "seed", "stages")
+
+
+def plan(method: Method, training: Training) -> tuple[tuple[Stage, Training], ...]:
+    """The stages of a method with the settings of each.
+
+    Raises:
+        ConfigError: A recipe names a stage that the method does not have, or a setting that is the same in all stages.
+    """
+    known = {stage.name: stage for stage in method.stages}
+    for name, settings in training.stages.items():
+        where = f"training.stages.{name}"
+        if name not in known:
+            raise ConfigError(f"{where}: this method has no such stage; {nearest(name, known)}")
+        if shared := [each for each in settings if each in _OF_ALL_STAGES]:
+            raise ConfigError(f"{where}.{shared[0]}: it is the same in all stages; set training.{shared[0]}.")
+        check(Training, settings, where)
+    return tuple((stage, _settings(training, stage.name)) for stage in method.stages)
+
+
+def settle(recipe: Recipe, method: Method) -> Recipe:
+    """The recipe with the source that the method's stage will take; whatever cannot be had is refused here.
+
+    Raises:
+        ConfigError: The source or a setting of it does not exist, or the backbone or method cannot give it.
+    """
+    stage = next((each for each in method.stages if each.pseudo), None)
+    if stage is None or not stage.pseudo:
+        if recipe.pseudo != Pseudo():
+            raise ConfigError(
+                f"pseudo: method {recipe.method.name} learns from image labels alone and takes no pseudo-labels; "
+                "leave this section out."
+            )
+        return recipe
+    name = recipe.pseudo.source
+    if name == "auto":
+        name = first_fitting(stage.sources, method.backbone) if stage.pseudo == "boxes" else stage.sources[0]
+    check_source(name, recipe.pseudo.settings, method.backbone, kind=stage.pseudo)
+    if name == RUN and recipe.pseudo.classifier == OWN:
+        raise ConfigError("pseudo.source: run takes the maps of a finished run; name its folder as pseudo.classifier.")
+    return recipe.override(pseudo={"source": name, **recipe.pseudo.settings})
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """Makes the pseudo-labels of a training set; each process does its share of what is not there yet.
+
+    Args:
+        recipe: As `settle` left it.
+        method: What learns from them.
+        examples: The training images.
+        classes: Their classes.
+        folder: Of the run.
+        fabric: The processes.
+        listener: Hears of the progress.
+        stop: Called between writes; it may raise to end the work.
+    """
+
+    recipe: Recipe
+    method: Method
+    examples: Examples
+    classes: Sequence[str]
+    folder: Path
+    fabric: Fabric
+    listener: Listener
+    stop: Callable[[], None]
+
+    def __call__(self, stage: Stage) -> Proposals | None:
+        """The pseudo-labels of all training images for a stage, on the CPU; None if it asks for none.
+
+        Raises:
+            DataError: There are none at all.
+        """
+        if not stage.pseudo:
+            return None
+        chosen = self.recipe.pseudo
+        settings = settings_of(chosen) if stage.pseudo == "boxes" else ProposalSettings(top_k=1)
+        source = check_source(chosen.source, chosen.settings, self.method.backbone, kind=stage.pseudo)
+        teacher = self._teacher()
+        labeller = Labeller(source, stage.pseudo, settings, self.method.backbone, teacher, len(self.classes))
+        made_from = {
+            "kind": stage.pseudo,
+            "maps": chosen.source,
+            "settings": dict(chosen.settings),
+            "backbone": network_digest(self.method.backbone),
+            "classifier": network_digest(teacher.network),
+            "size": self.examples.preprocess.size,
+        }
+        kept = self.folder / PSEUDO if chosen.folder is None else Path(chosen.folder)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        keys = [self._key(place) for place in range(len(self.examples))]
+        with ProposalStore(kept, settings, made_from, rank=rank, world=world) as store:
+            store.fill(
+                keys, lambda places: self._make(labeller, places), batch=BATCH, listener=self.listener, stop=self.stop
+            )
+            self.fabric.barrier()
+            found = store.read(keys)
+        for remark in found.remarks():
+            self.listener.note(remark)
+        if not found.valid.any():
+            raise DataError(
+                f"no image has a pseudo-label: the maps of {chosen.source} are flat everywhere, or no image can be "
+                "read; take another pseudo.source."
+            )
+        return found
+
+    def _teacher(self) -> Teacher:
+        name = self.recipe.pseudo.classifier
+        if name == OWN:
+            return own_teacher(self.method)
+        return open_teacher(name, self.classes, self.examples.preprocess, self.fabric.device)
+
+    def _make(self, labeller: Labeller, places: list[int]) -> Proposals:
+        images = torch.stack(list(ordered_map(self._show, places, workers=default_workers(), ahead=len(places))))
+        images = images.to(self.fabric.device, memory_format=torch.channels_last)
+        with evaluating(self.method):
+            return labeller(images, self.examples.labels[places].to(self.fabric.device))
+
+    def _show(self, place: int) -> Tensor:
+        image = self.examples.attempt(place, self.examples.plain)
+        side = self.examples.preprocess.size
+        return torch.zeros(3, side, side) if image is None else image
+
+    def _key(self, place: int) -> str | None:
+        """The image's name in the store; None if its file cannot be read, which is noted."""
+        if place in self.examples.refused:
+            return None
+        try:
+            return image_key(self.examples.items[place].path, int(self.examples.labels[place]))
+        except DataError as error:
+            self.examples.refused[place] = str(error)
+            return None
+
+
+def _settings(training: Training, stage: str) -> Training:
+    return replace(training, **check(Training, training.stages.get(stage, {}), f"training.stages.{stage}"))
