@@ -117,8 +117,9 @@ class Recipe:
         value = asdict(self)
         value["method"] = {"name": self.method.name, **self.method.settings}
         source = value.pop("pseudo")
+        settings = source.pop("settings")
         if whole or self.pseudo != Pseudo():
-            value["pseudo"] = {**source, **source.pop("settings")}
+            value["pseudo"] = {**source, **settings}
         if not whole and not self.training.stages:
             del value["training"]["stages"]
         return {"version": RECIPE_VERSION, **value}

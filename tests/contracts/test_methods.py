@@ -10,7 +10,8 @@ from torch import Tensor
 
 from boxless.backbones.timm_backbone import TimmBackbone
 from boxless.methods import METHODS
-from boxless.methods.base import Method, Paper
+from boxless.methods.base import Method, Paper, Stage
+from boxless.pseudo.records import Proposals
 from boxless.types import Batch
 
 CLASSES, SIZE = 5, 96
@@ -26,22 +27,49 @@ def make(name: str, backbone: str, *, frozen: bool = False) -> Method:
     return method
 
 
-def example_batch(count: int = 4) -> Batch:
+def example_batch(count: int = 4, stage: Stage | None = None) -> Batch:
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(count, 3, SIZE, SIZE, generator=generator)
     labels = torch.arange(count) % CLASSES
     targets = torch.nn.functional.one_hot(labels, CLASSES).float()
-    return Batch(images, labels, targets, torch.arange(count))
+    pseudo = example_pseudo(count, 2 if stage.pseudo == "boxes" else 1) if stage and stage.pseudo else None
+    return Batch(images, labels, targets, torch.arange(count), pseudo=pseudo)
+
+
+def example_pseudo(count: int, places: int) -> Proposals:
+    """A blob in each image, its second place a box of the whole image."""
+    across = torch.linspace(-1, 1, 6)
+    blob = torch.exp(-4 * (across[:, None] ** 2 + (across - 0.3) ** 2)).half()
+    boxes = torch.tensor([[30.0, 20, 90, 80], [0, 0, SIZE, SIZE]])[-places:]
+    return Proposals(
+        boxes=boxes.expand(count, places, 4),
+        scores=torch.ones(count, places),
+        maps=torch.zeros(count, places, dtype=torch.int64),
+        valid=torch.ones(count, places, dtype=torch.bool),
+        kept_largest=torch.zeros(count, dtype=torch.bool),
+        activations=blob.expand(count, places, 6, 6),
+        grid=(SIZE, SIZE),
+    )
 
 
 pairs = pytest.mark.parametrize(("name", "backbone"), [(n, b) for n in METHODS for b in BACKBONES])
+stages = pytest.mark.parametrize(
+    ("name", "backbone", "stage"),
+    [
+        pytest.param(n, b, stage, id=f"{n}-{b}-{stage.name}")
+        for n in METHODS
+        for b in BACKBONES
+        for stage in METHODS.load(n).stages
+    ],
+)
 
 
-@pairs
-def test_it_learns(name: str, backbone: str) -> None:
-    method, batch = make(name, backbone).train(), example_batch()
+@stages
+def test_it_learns(name: str, backbone: str, stage: Stage) -> None:
+    method, batch = make(name, backbone).train(), example_batch(stage=stage)
+    method.enter(stage)
     optimizer = torch.optim.AdamW(
-        method.parameters(), lr=3e-4
+        (each for each in method.parameters() if each.requires_grad), lr=3e-4
     )  # a transformer this small learns in jumps at higher rates
     totals = []
     for step in range(20):
@@ -54,9 +82,11 @@ def test_it_learns(name: str, backbone: str) -> None:
     assert totals[-1] < 0.9 * totals[0]
 
 
-@pairs
-def test_losses_are_named_scalars_with_a_gradient(name: str, backbone: str) -> None:
-    losses = make(name, backbone).train().losses(example_batch(), 0.0)
+@stages
+def test_losses_are_named_scalars_with_a_gradient(name: str, backbone: str, stage: Stage) -> None:
+    method = make(name, backbone).train()
+    method.enter(stage)
+    losses = method.losses(example_batch(stage=stage), 0.0)
     assert losses
     for value in losses.values():
         assert value.ndim == 0
@@ -133,39 +163,80 @@ def test_localize_leaves_modes_gradients_inputs_and_random_state_as_found(name: 
     assert not any(module._forward_hooks for module in method.modules())
 
 
-@pairs
-def test_a_frozen_backbone_does_not_change(name: str, backbone: str) -> None:
-    method, batch = make(name, backbone, frozen=True).train(), example_batch()
-    before = {k: v.clone() for k, v in method.backbone.state_dict().items()}
+@stages
+def test_what_a_stage_holds_and_a_frozen_backbone_do_not_change(name: str, backbone: str, stage: Stage) -> None:
+    method, batch = make(name, backbone, frozen=True).train(), example_batch(stage=stage)
+    method.enter(stage)
+    held = [method.backbone, *method.holds(stage)]
+    before = [{k: v.clone() for k, v in each.state_dict().items()} for each in held]
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
     for _ in range(2):
         torch.stack(list(method.losses(batch, 0.0).values())).sum().backward()
         optimizer.step()
-    assert all(torch.equal(v, before[k]) for k, v in method.backbone.state_dict().items())
+    for module, state in zip(held, before, strict=True):
+        assert all(torch.equal(v, state[k]) for k, v in module.state_dict().items())
 
 
-@pairs
-def test_cached_features_give_the_same_losses(name: str, backbone: str) -> None:
-    method, batch = make(name, backbone, frozen=True).eval(), example_batch()
-    if method.needs.own_forward or method.needs.images:
-        pytest.skip("its features are not cached, or not alone")
+@stages
+def test_what_a_stage_holds_learns_again_in_another(name: str, backbone: str, stage: Stage) -> None:
+    method = make(name, backbone)
+    for each in (*method.stages, stage):
+        method.enter(each)
+    held = {id(p) for module in method.holds(stage) for p in module.parameters()}
+    assert {id(p) for p in method.parameters() if not p.requires_grad} == held
+    assert any(p.requires_grad for p in method.parameters())
+
+
+@stages
+def test_cached_features_give_the_same_losses(name: str, backbone: str, stage: Stage) -> None:
+    method, batch = make(name, backbone, frozen=True).eval(), example_batch(stage=stage)
+    if method.needs.own_forward:
+        pytest.skip("its features are not cached")
+    method.enter(stage)
+    method.eval()
     features = method.backbone(batch.images)
-    stand_in = torch.empty(len(batch.images), 3, 0, 0)
-    cached = Batch(stand_in, batch.labels, batch.targets, batch.index)
+    needs_images = method.needs.images or stage.images
+    stand_in = batch.images.clone() if needs_images else torch.empty(len(batch.images), 3, 0, 0)
+    cached = Batch(stand_in, batch.labels, batch.targets, batch.index, pseudo=batch.pseudo)
+    torch.manual_seed(0)
     with method.backbone.replay(stand_in, features):
         from_cache = method.losses(cached, 0.0)
+    torch.manual_seed(0)
     computed = method.losses(batch, 0.0)
     assert {k: v.item() for k, v in from_cache.items()} == pytest.approx({k: v.item() for k, v in computed.items()})
 
 
 @pairs
 def test_images_with_several_labels_are_taken(name: str, backbone: str) -> None:
-    batch = example_batch()
-    targets = batch.targets.clone()
-    targets[:, 2] = 1
-    several = Batch(batch.images, batch.labels, targets, batch.index, multi_label=True)
-    losses: dict[str, Tensor] = make(name, backbone).train().losses(several, 0.0)
-    assert all(torch.isfinite(value) for value in losses.values())
+    for stage in METHODS.load(name).stages:
+        batch, method = example_batch(stage=stage), make(name, backbone).train()
+        targets = batch.targets.clone()
+        targets[:, 2] = 1
+        several = Batch(batch.images, batch.labels, targets, batch.index, multi_label=True, pseudo=batch.pseudo)
+        method.enter(stage)
+        losses: dict[str, Tensor] = method.losses(several, 0.0)
+        assert all(torch.isfinite(value) for value in losses.values())
+
+
+@pairs
+def test_its_scores_are_those_of_its_localization(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone).eval(), example_batch()
+    with torch.inference_mode():
+        logits = method.localize(batch.images).logits
+        torch.testing.assert_close(method.scores(batch.images), logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(method.as_classifier().eval()(batch.images), logits, atol=1e-5, rtol=1e-4)
+
+
+@pairs
+def test_it_says_whether_the_maps_of_two_classes_differ(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone).eval(), example_batch()
+    with torch.inference_mode():
+        maps = method.localize(batch.images, torch.tensor([[0, 1]]).expand(len(batch.images), 2)).maps
+    if method.class_specific:
+        assert not torch.equal(maps[:, 0], maps[:, 1]) or not maps.any()  # some show nothing before they are trained
+    else:
+        assert torch.equal(maps[:, 0], maps[:, 1])
+        assert maps.any()
 
 
 @pytest.mark.parametrize("name", list(METHODS))

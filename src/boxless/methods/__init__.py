@@ -14,6 +14,8 @@ METHODS = Registry(
         "nl_ccam": "boxless.methods.nl_ccam:NLCCAM",
         "bas": "boxless.methods.bas:BAS",
         "bcam": "boxless.methods.bcam:BCAM",
+        "dips": "boxless.methods.dips:DiPS",
+        "fcam": "boxless.methods.fcam:FCAM",
     },
 )
 

@@ -42,6 +42,7 @@ class Stage:
     """A part of training with an optimiser, a schedule and epochs of its own; one comes after the other."""
 
     name: str
+    images: bool = False  # its losses look at the images themselves, also when features are cached
     pseudo: Literal["", "maps", "boxes"] = ""  # what it learns from besides image labels: `Batch.pseudo` holds it
     sources: tuple[str, ...] = ()  # where pseudo-labels come from if a recipe names none: the first that fits
     classifies: bool = True  # whether class scores change in it, so that their accuracy can select weights
@@ -69,6 +70,7 @@ class Method(nn.Module, ABC):
         needs: What it takes from a backbone and a batch.
         stages: The parts of its training, in order.
         class_specific: Whether the maps of two classes differ.
+        stage: The present one.
         search_space: Hyper-parameters that a search may set, with their ranges.
     """
 
@@ -81,25 +83,24 @@ class Method(nn.Module, ABC):
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()
         self.backbone, self.num_classes = backbone, num_classes
+        self.stage = self.stages[0]
         self._held: tuple[nn.Module, ...] = ()
 
+    @final
     def enter(self, stage: Stage) -> None:
-        """Prepare for a stage, before its optimiser is built; a resumed run enters every stage up to its own.
-
-        What is not to learn in it is held, see :meth:`hold`. Nothing else may be changed here, weights least of all.
-        """
-
-    def hold(self, *modules: nn.Module) -> None:
-        """Keep these modules, and no others, as they are: they do not learn, and stay in evaluation mode.
-
-        A frozen backbone is always so, and what belongs to it is left alone.
-        """
+        """Begin a stage, before its optimiser is built: what it holds does not learn and stays in evaluation mode."""
         for module in self._held:
             module.requires_grad_(requires_grad=True)
-        self._held = tuple(each for each in modules if not (each is self.backbone and self.backbone.frozen))
+        # A frozen backbone is always held, and stays so when others are let go.
+        held = (each for each in self.holds(stage) if not (each is self.backbone and self.backbone.frozen))
+        self.stage, self._held = stage, tuple(held)
         for module in self._held:
             module.requires_grad_(requires_grad=False)
         self.train(self.training)
+
+    def holds(self, stage: Stage) -> tuple[nn.Module, ...]:
+        """The parts that stay as they are in a stage; all others learn in it."""
+        return ()
 
     @final
     def train(self, mode: bool = True) -> Self:

@@ -75,6 +75,12 @@ class ClassHead(nn.Module):
         scores: Tensor = self.classifier(self.dropout(self._pooled(features)))
         return scores
 
+    def as_network(self, backbone: Backbone) -> nn.Module:
+        """Images to class scores, as `boxless.methods.base.Method.as_classifier` describes it."""
+        if self.neck is None:
+            return _OfTokens(backbone, self)
+        return GridClassifier(backbone, self.neck, self.classifier)
+
     def _pooled(self, features: Features) -> Tensor:  # (b, c)
         if self.neck is not None:
             grid: Tensor = self.neck(features.grids)
@@ -82,6 +88,42 @@ class ClassHead(nn.Module):
         if features.prefix is None:
             raise ConfigError("the backbone gives no class tokens: they were tapped by another reader since.")
         return features.prefix[:, :, 0].flatten(1)
+
+
+@final
+class GridClassifier(nn.Module):
+    """A linear layer on an averaged grid, as a network in which `boxless.maps` finds both."""
+
+    def __init__(self, backbone: Backbone, neck: Neck, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.grid, self.fc = _Grid(backbone, neck), classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class scores (b, k) of images (b, 3, h, w)."""
+        scores: Tensor = self.fc(self.grid(images).mean((2, 3)))
+        return scores
+
+
+@final
+class _Grid(nn.Module):
+    def __init__(self, backbone: Backbone, neck: Neck) -> None:
+        super().__init__()
+        self.backbone, self.neck = backbone, neck
+
+    def forward(self, images: Tensor) -> Tensor:
+        grid: Tensor = self.neck(self.backbone(images).grids)
+        return grid
+
+
+@final
+class _OfTokens(nn.Module):
+    def __init__(self, backbone: Backbone, head: ClassHead) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.backbone(images))
+        return scores
 
 
 def _tap_class_tokens(backbone: Backbone, blocks: int) -> int:

@@ -22,15 +22,17 @@ class Neck(nn.Module):
         stride: The grid is that of the last stage with this stride or a finer one.
         fuse: Lay the coarser stages over it, upsampled: they tell classes apart better and keep the grid's detail.
         hidden: Channels of a 3x3 convolution with ReLU on top; 0 puts none.
+        also: Keep the stages that were tapped before, for another reader of the same pass of the backbone.
 
     Attributes:
         channels: Channels of the grid that comes out.
+        stride: Input pixels per cell of it.
 
     Raises:
         ConfigError: Every stage of the backbone is coarser than ``stride``.
     """
 
-    def __init__(self, backbone: Backbone, *, stride: int, fuse: bool, hidden: int) -> None:
+    def __init__(self, backbone: Backbone, *, stride: int, fuse: bool, hidden: int, also: bool = False) -> None:
         super().__init__()
         strides = [stage.stride for stage in backbone.stages]
         fine = [index for index, each in enumerate(strides) if each <= stride]
@@ -40,17 +42,19 @@ class Neck(nn.Module):
             )
         # The first stage of each coarser stride: what some networks add after it is the same grid, only wider.
         coarse = [strides.index(each) for each in sorted(set(strides)) if each > stride] if fuse else []
-        tapped = backbone.tap(fine[-1], *coarse)
-        self._reads = len(tapped)
-        width = sum(stage.channels for stage in tapped)
+        if not also:
+            backbone.tap()
+        self._places = backbone.also_tap(fine[-1], *coarse)
+        self.stride = strides[fine[-1]]
+        width = sum(backbone.stages[index].channels for index in (fine[-1], *coarse))
         self.channels = hidden or width
         self.convolution: nn.Module = (
             nn.Sequential(nn.Conv2d(width, hidden, 3, padding=1), nn.ReLU()) if hidden else nn.Identity()
         )
 
     def forward(self, grids: tuple[Tensor, ...]) -> Tensor:
-        """One grid (b, c, h, w) from those that the backbone gives: its own come first, the finest of them foremost."""
-        first, *rest = grids[: self._reads]
+        """One grid (b, c, h, w) from those that the backbone gives."""
+        first, *rest = (grids[place] for place in self._places)
         raised = [F.interpolate(each, first.shape[2:], mode="bilinear", align_corners=False) for each in rest]
         fused = torch.cat([first, *raised], 1) if rest else first
         grid: Tensor = self.convolution(fused)

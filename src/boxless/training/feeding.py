@@ -34,25 +34,25 @@ class Feeder:
     Args:
         examples: The training images.
         cache: Their features, if they were computed before.
-        needs_images: Load the images even where features are cached.
         batch_size: Images a step over all devices.
         accumulate: Parts that one device's share is cut into.
         seed: The run's seed.
         rank: This device's number.
         world: Number of devices.
         device: Where tensors go.
+        needs_images: Load the images even where features are cached; each stage of training says so.
         pseudo: Proposals of all training images, on the CPU, in a stage that learns from them.
     """
 
     examples: Examples
     cache: FeatureCache | None
-    needs_images: bool
     batch_size: int
     accumulate: int
     seed: int
     rank: int
     world: int
     device: torch.device
+    needs_images: bool = False
     pseudo: Proposals | None = None
 
     def steps(self, epoch: int, first: int) -> Iterator[list[Part]]:

@@ -89,8 +89,6 @@ class Loop:
         """
         path = self.folder / CHECKPOINT
         self.progress = read_progress(path) if path.exists() else Progress()
-        for stage, _ in self.plan[: self.progress.stage]:
-            self.method.enter(stage)
         if self.fabric.is_global_zero:
             self.log = MetricsLog(self.folder, keep_epochs=self._epochs_before + self.progress.epoch)
         try:
@@ -120,7 +118,8 @@ class Loop:
     def _stage(self, *, resumed: bool) -> None:
         stage, self.settings = self.plan[self.progress.stage]
         self._start(stage, resumed=resumed)
-        self.feeder.pseudo = self.label(stage) if stage.pseudo else None
+        self.feeder.pseudo = self.label(stage)
+        self.feeder.needs_images = stage.images or self.method.needs.images
         self.listener.begin(
             stage.name if len(self.plan) == 1 else f"training {stage.name}",
             self._epochs * self._batches,

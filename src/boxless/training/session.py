@@ -132,15 +132,7 @@ def _loop(
     settings, rank, world = recipe.training, fabric.global_rank, fabric.world_size
     train_cache, val_cache = caches or (None, None)
     feeder = Feeder(
-        train_set,
-        train_cache,
-        method.needs.images,
-        settings.batch_size,
-        settings.accumulate,
-        settings.seed,
-        rank,
-        world,
-        fabric.device,
+        train_set, train_cache, settings.batch_size, settings.accumulate, settings.seed, rank, world, fabric.device
     )
 
     def validate() -> float | None:
