@@ -57,27 +57,40 @@ def open_teacher(name: str, classes: Sequence[str], preprocess: Preprocess, devi
         ConfigError: It was trained on other classes, or there is neither such a folder nor such a model.
         RunError: The folder is no finished run.
     """
+    check_teacher(name, classes)
     if Path(name).is_dir():
         from boxless.runs import open_run
 
         run = open_run(name, device)
-        _refuse_other_classes(name, run.classes, classes)
         return Teacher(run.method.as_classifier(), _converter(preprocess, run.preprocess), run.method)
+    from boxless.backbones.classifier import load_classifier
+
+    loaded = load_classifier(name, device)
+    return Teacher(loaded.model, _converter(preprocess, loaded.preprocess))
+
+
+def check_teacher(name: str, classes: Sequence[str]) -> None:
+    """Refuse a classifier that does not fit, before anything is loaded or computed.
+
+    Raises:
+        ConfigError, RunError: As `open_teacher` says.
+    """
+    if Path(name).is_dir():
+        from boxless.runs import read_card
+
+        _refuse_other_classes(name, read_card(Path(name))["classes"], classes)
+        return
     if not timm.is_model(name):
         raise ConfigError(
             f"pseudo.classifier: {name!r} is no folder of a finished run and no timm model; give one of these, or "
             f"{OWN!r} for the method's own classifier."
         )
-    from boxless.backbones.classifier import load_classifier
-
-    loaded = load_classifier(name, device)
-    count = loaded.model.num_classes
+    count = timm.get_pretrained_cfg(name).num_classes
     if count != len(classes):
         raise ConfigError(
             f"pseudo.classifier: {name} was trained on {count} classes, and the data has {len(classes)}; take one that "
             "was trained on these classes, in this order."
         )
-    return Teacher(loaded.model, _converter(preprocess, loaded.preprocess))
 
 
 def _refuse_other_classes(name: str, known: Sequence[str], classes: Sequence[str]) -> None:

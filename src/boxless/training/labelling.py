@@ -18,7 +18,7 @@ from boxless.pseudo.labels import RUN, Labeller, check_source, first_fitting, se
 from boxless.pseudo.proposals import ProposalSettings
 from boxless.pseudo.records import Proposals
 from boxless.pseudo.store import ProposalStore, image_key, network_digest
-from boxless.pseudo.teacher import OWN, Teacher, open_teacher, own_teacher
+from boxless.pseudo.teacher import OWN, Teacher, check_teacher, open_teacher, own_teacher
 from boxless.recipe import Pseudo, Recipe, Training
 from boxless.settings import check
 from boxless.stream import default_workers, ordered_map
@@ -46,11 +46,13 @@ def plan(method: Method, training: Training) -> tuple[tuple[Stage, Training], ..
     return tuple((stage, _settings(training, stage.name)) for stage in method.stages)
 
 
-def settle(recipe: Recipe, method: Method) -> Recipe:
+def settle(recipe: Recipe, method: Method, classes: Sequence[str]) -> Recipe:
     """The recipe with the source that the method's stage will take; whatever cannot be had is refused here.
 
     Raises:
-        ConfigError: The source or a setting of it does not exist, or the backbone or method cannot give it.
+        ConfigError: The source or a setting of it does not exist, the backbone or method cannot give it, or the
+            classifier is of other classes.
+        RunError: The classifier is a run that is not finished.
     """
     stage = next((each for each in method.stages if each.pseudo), None)
     if stage is None or not stage.pseudo:
@@ -66,6 +68,8 @@ def settle(recipe: Recipe, method: Method) -> Recipe:
     check_source(name, recipe.pseudo.settings, method.backbone, kind=stage.pseudo)
     if name == RUN and recipe.pseudo.classifier == OWN:
         raise ConfigError("pseudo.source: run takes the maps of a finished run; name its folder as pseudo.classifier.")
+    if recipe.pseudo.classifier != OWN:
+        check_teacher(recipe.pseudo.classifier, classes)
     return recipe.override(pseudo={"source": name, **recipe.pseudo.settings})
 
 

@@ -95,7 +95,7 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
     recipe = from_dict(fabric.broadcast(chosen.to_dict()), "recipe")
     torch.manual_seed(recipe.training.seed)
     method = runs.build_method(recipe, len(catalog.classes), pretrained=True)
-    recipe = settle(recipe, method)
+    recipe = settle(recipe, method, catalog.classes)
     stages = plan(method, recipe.training)
     if fabric.is_global_zero:
         recipe.save(folder / runs.RECIPE)  # only now: what cannot be built leaves no folder behind

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from PIL import Image
 
 from boxless.recipe import Recipe
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what the tests of this folder share
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from tools import StopAfter, assert_same, in_two_processes, weights
 
 from boxless.data.transforms import Preprocess
 from boxless.errors import ConfigError, DataError, InterruptedRunError, RunError, TrainingError
@@ -25,33 +24,6 @@ from boxless.training.validation import look_at_maps
 from boxless.types import Item, Localization
 
 TOYS = str(Path(__file__).parent)
-
-
-class StopAfter(Listener):
-    """Presses Ctrl-C once a number of steps of one stretch of work are done."""
-
-    def __init__(self, steps: int, task: str) -> None:
-        self.left, self.task, self.current = steps, task, ""
-
-    def begin(self, task: str, total: int, done: int = 0) -> None:
-        self.current = task
-
-    def advance(self, steps: int = 1, **figures: float) -> None:
-        if self.current.startswith(self.task):
-            self.left -= steps
-            if self.left == 0:
-                os.kill(os.getpid(), signal.SIGINT)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def assert_same(one: Path, other: Path) -> None:
-    a, b = weights(one), weights(other)
-    assert a.keys() == b.keys()
-    assert all(torch.equal(a[k], b[k]) for k in a)
-    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
 
 
 def test_a_run_names_the_file_that_it_learnt_from_and_not_the_folder_of_its_pictures(
@@ -141,16 +113,6 @@ def test_accumulated_parts_make_the_step_of_the_whole_batch(recipe: Recipe, tmp_
     a, b = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     for key in a:
         torch.testing.assert_close(a[key], b[key], atol=1e-5, rtol=1e-4)
-
-
-def in_two_processes(*program: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}", *program]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
 
 
 def test_an_image_that_any_process_cannot_read_is_in_the_card(recipe: Recipe, tmp_path: Path) -> None:
