@@ -14,6 +14,7 @@ METHODS = Registry(
         "nl_ccam": "boxless.methods.nl_ccam:NLCCAM",
         "bas": "boxless.methods.bas:BAS",
         "bcam": "boxless.methods.bcam:BCAM",
+        "attention": "boxless.methods.self_supervised:SelfSupervised",
         "dips": "boxless.methods.dips:DiPS",
         "fcam": "boxless.methods.fcam:FCAM",
     },

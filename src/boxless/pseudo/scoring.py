@@ -94,7 +94,12 @@ class RegionScorer:
         self._blurred = blurred(self.images)
 
     def __call__(self, owners: Tensor, inside: Tensor) -> Tensor:
-        """Posteriors (n,), by a softmax over class scores, in float64 on the processor; one pass of the classifier.
+        """Posteriors (n,) of the images' own classes; see :meth:`posteriors`."""
+        labels = self.labels[owners.to(self.labels.device)].cpu().long()
+        return self.posteriors(owners, inside).gather(1, labels[:, None])[:, 0]
+
+    def posteriors(self, owners: Tensor, inside: Tensor) -> Tensor:
+        """Posteriors of all classes (n, k), by a softmax over scores, in float64 on the processor; one pass.
 
         Args:
             owners: (n,) which image each region is of.
@@ -118,7 +123,7 @@ class RegionScorer:
                 "the classifier that scores proposals gives scores that are not finite; run it in single precision, "
                 "and check its weights and the normalisation of the images."
             )
-        return posteriors.gather(1, self.labels[owners.to(self.labels.device)].cpu().long()[:, None])[:, 0]
+        return posteriors
 
 
 @final
@@ -145,7 +150,7 @@ def _matrix(length: int, radius: int, sigma: float) -> Tensor:
 
 def _as_network(classifier: Classifier) -> nn.Module:
     if isinstance(classifier, Method):
-        return _Function(lambda images: classifier.localize(images).logits, classifier)
+        return _Function(classifier.scores, classifier)
     return classifier if isinstance(classifier, nn.Module) else _Function(classifier)
 
 

@@ -106,7 +106,7 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
         caches = fill_caches(recipe, method, train_set, val_set, folder, fabric, listener, stop)
         loop = _loop(recipe, catalog, method, stages, train_set, val_set, caches, folder, fabric, listener, stop)
         progress = loop.run()
-    warned = look_at_maps(method, (train_set, val_set), caches, fabric.device, recipe.protocol.threshold)
+    warned = look_at_maps(method, (train_set, val_set), fabric.device, recipe.protocol.threshold)
     for each in warned:
         listener.note(each.sentence("maps looked at"))
     refused = _refused_anywhere([*_refused(train_set), *_refused(val_set)], fabric)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -68,7 +68,6 @@ def class_accuracy(
 def look_at_maps(
     method: Method,
     sets: tuple[Examples, Examples],
-    caches: Sequence[FeatureCache],
     device: torch.device,
     threshold: str | float,
 ) -> tuple[Warned, ...]:
@@ -80,24 +79,23 @@ def look_at_maps(
     Args:
         method: The method; its mode is left as found.
         sets: The images of train and of val; without any in val those of train are looked at.
-        caches: Their features, if they were computed before, else nothing.
         device: Where to compute.
         threshold: The rule for foreground that the run predicts with.
     """
     mode = method.training
     method.eval()
     which = 1 if len(sets[1]) else 0
-    examples, cache = sets[which], caches[which] if caches else None
+    examples = sets[which]
     step = max(1, len(examples) // MAPS_LOOKED_AT)
     spread = [i for i in range(0, len(examples), step) if i not in examples.refused][:MAPS_LOOKED_AT]
-    images = [None if cache is not None else examples.attempt(i, examples.plain) for i in spread]
+    images = [examples.attempt(i, examples.plain) for i in spread]  # some methods' maps need more than features
     rows = [i for i in spread if i not in examples.refused]
     found = Warnings()
     if rows:
         own, size = examples.labels[rows], (examples.preprocess.size, examples.preprocess.size)
         asked = torch.stack([own, (own + 1) % examples.targets.shape[1]], 1).to(device)
         kept = [image for i, image in zip(spread, images, strict=True) if i not in examples.refused]
-        maps = _seen(method, rows, kept, cache, device, lambda seen: method.localize(seen, asked)).maps.float()
+        maps = _seen(method, rows, kept, None, device, lambda seen: method.localize(seen, asked)).maps.float()
         kinds = _kinds(resize(maps, size), maps.isfinite().flatten(1).all(1).tolist(), threshold)
         if method.class_specific and examples.targets.shape[1] > 1 and same_for_all_classes(maps.cpu().numpy()):
             kinds = [kind or SAME_FOR_ALL for kind in kinds]

@@ -105,6 +105,15 @@ def test_cached_features_train_as_computed_ones_do(recipe: Recipe, tmp_path: Pat
         torch.testing.assert_close(a[key], b[key], atol=3e-3, rtol=0)
 
 
+def test_maps_that_need_the_images_are_looked_at_after_training_on_cached_features(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    """The images are blurred around what each map shows; class tokens alone were cached."""
+    looking = recipe.override(method={"name": "attention"}, backbone={"freeze": True}, training={"epochs": 1})
+    train(looking.override(training={"cache_features": True}), tmp_path / "run", device="cpu")
+    assert (tmp_path / "run" / "card.json").exists()
+
+
 @pytest.mark.parametrize("parts", [2, 3, 5])
 def test_accumulated_parts_make_the_step_of_the_whole_batch(recipe: Recipe, tmp_path: Path, parts: int) -> None:
     recipe = recipe.override(training={"optimizer": "sgd", "learning_rate": 0.02})
@@ -364,7 +373,6 @@ def test_without_val_maps_of_train_are_looked_at_and_a_class_that_is_alone_is_co
     found = look_at_maps(
         Ramp(),  # type: ignore[arg-type]
         (train_set, Examples([], classes, preprocess)),
-        [],
         torch.device("cpu"),
         0.5,
     )
