@@ -22,7 +22,7 @@ from boxless.methods.decoder import Decoder
 from boxless.methods.foreground import crf_term, localization, size_of
 from boxless.methods.head import ClassHead
 from boxless.methods.neck import Neck
-from boxless.pseudo.pixels import choose_boxes, sample_pixels
+from boxless.methods.sampling import PixelSampler
 from boxless.pseudo.records import Proposals
 from boxless.types import Batch, Localization
 
@@ -115,8 +115,14 @@ class DiPS(Method):
     ) -> None:
         super().__init__(backbone, num_classes)
         self.pixel_weight, self.crf_weight, self.crf_scale = pixel_weight, crf_weight, crf_scale
-        self.foreground_share, self.background_share, self.dilation = foreground_share, background_share, dilation
-        self.count, self.background_count, self.background = count, background_count, background
+        self.sampler = PixelSampler(
+            foreground_share=foreground_share,
+            background_share=background_share,
+            count=count,
+            background_count=background_count,
+            background=background,
+            dilation=dilation,
+        )
         self.head = ClassHead(
             backbone, num_classes, blocks=blocks, stride=stride, fuse=fuse, hidden=hidden, dropout=dropout
         )
@@ -142,20 +148,7 @@ class DiPS(Method):
 
     def sample(self, proposals: Proposals, generator: torch.Generator | None = None) -> Tensor:
         """Pseudo-labels (b, h, w) about one of the proposals of each image, all equally likely (section 2.3.4)."""
-        chosen = choose_boxes(proposals.boxes, proposals.valid, proposals.grid, generator=generator)
-        return sample_pixels(
-            proposals.levels(chosen),
-            proposals.boxes,
-            proposals.valid,
-            foreground_share=self.foreground_share,
-            background_share=self.background_share,
-            count=self.count,
-            background_count=self.background_count,
-            chosen=chosen,
-            background=self.background,
-            dilation=self.dilation,
-            generator=generator,
-        )
+        return self.sampler(proposals, generator)
 
     def scores(self, images: Tensor) -> Tensor:
         scores: Tensor = self.head(self.backbone(images))

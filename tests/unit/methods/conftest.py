@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from boxless.backbones.base import Backbone, Stage
 from boxless.methods.base import Method
+from boxless.pseudo.records import Proposals
 from boxless.types import Batch, Features
 
 
@@ -56,6 +57,46 @@ def some_batch() -> Callable[..., Batch]:
         return Batch(images, labels, targets, torch.arange(count), several)
 
     return build
+
+
+@pytest.fixture
+def some_pseudo() -> Callable[..., Proposals]:
+    """The same proposals for each image: boxes on a grid, and the activations (k, h', w') that each is of."""
+
+    def build(boxes: list[tuple[float, ...]], activations: Tensor, grid: tuple[int, int], count: int = 3) -> Proposals:
+        places = len(boxes)
+        return Proposals(
+            boxes=torch.tensor(boxes).float().expand(count, places, 4),
+            scores=torch.ones(count, places),
+            maps=torch.zeros(count, places, dtype=torch.int64),
+            valid=torch.ones(count, places, dtype=torch.bool),
+            kept_largest=torch.zeros(count, dtype=torch.bool),
+            activations=activations.half().expand(count, places, *activations.shape[1:]),
+            grid=grid,
+        )
+
+    return build
+
+
+@pytest.fixture
+def plain_crf() -> Callable[..., float]:
+    """The dense CRF loss with its weight, from the whole affinity matrix: equation 2.3 over the pairs of pixels."""
+
+    def compute(foreground: Tensor, colours: Tensor, *, weight: float, scale: float = 1.0) -> float:
+        maps = torch.stack([1 - foreground, foreground], 1).double()
+        if scale != 1:
+            maps = F.interpolate(maps, scale_factor=scale, mode="bilinear", align_corners=False)
+            colours = F.interpolate(colours, scale_factor=scale)
+        height, width = maps.shape[2:]
+        sigma = 100 * (height * width) ** 0.5 / 224
+        places = torch.cartesian_prod(torch.arange(float(height)), torch.arange(float(width))).double() / sigma
+        energies = []
+        for each, colour in zip(maps.flatten(2), colours.flatten(2).mT.double() / 15, strict=True):
+            affinity = torch.exp(-(torch.cdist(places, places) ** 2 + torch.cdist(colour, colour) ** 2) / 2)
+            energies.append((each * ((1 - each) @ affinity)).sum() / (height * width) ** 2)
+        return weight * 224**4 * float(torch.stack(energies).mean())
+
+    return compute
 
 
 @pytest.fixture
