@@ -119,4 +119,4 @@ def _of_run(_: Backbone, teacher: Teacher, images: Tensor, labels: Tensor) -> Te
 
 def settings_of(pseudo: Pseudo) -> ProposalSettings:
     """What proposals depend on in a recipe."""
-    return ProposalSettings(top_k=pseudo.top_k, min_size=pseudo.min_size, score=pseudo.score)
+    return ProposalSettings(top_k=pseudo.top_k, min_size=pseudo.min_size, score=pseudo.score, visible=pseudo.visible)

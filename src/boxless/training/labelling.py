@@ -39,7 +39,7 @@ def plan(method: Method, training: Training) -> tuple[tuple[Stage, Training], ..
     for name, settings in training.stages.items():
         where = f"training.stages.{name}"
         if name not in known:
-            raise ConfigError(f"{where}: this method has no such stage; {nearest(name, known)}")
+            raise ConfigError(f"{where}: there is no such stage; {nearest(name, known)}")
         if shared := [each for each in settings if each in _OF_ALL_STAGES]:
             raise ConfigError(f"{where}.{shared[0]}: it is the same in all stages; set training.{shared[0]}.")
         check(Training, settings, where)

@@ -356,3 +356,36 @@ def test_an_empty_chunk_is_refused():
     maps, images, labels = random_batch()
     with pytest.raises(ConfigError, match="chunk"):
         propose(maps, images, labels, Network(), num_classes=3, chunk=0)
+
+
+def test_a_region_alone_may_be_seen_sharp_in_place_of_its_box():
+    values = torch.zeros(1, 1, 6, 8)
+    values[0, 0, 0:4, 0:4] = torch.eye(4)  # a diagonal: one region, whose box has twelve pixels that are not of it
+    image = torch.zeros(1, 3, 12, 16)
+    image[0, 0, 0, 0] = image[0, 0, 0, 6] = 1  # in the region, and in its box only
+    labels = torch.tensor([0])
+    box, region = (
+        propose(
+            values,
+            image,
+            labels,
+            Markers(),
+            num_classes=2,
+            settings=ProposalSettings(top_k=1, min_size=0, visible=visible),
+        )
+        for visible in ("box", "region")
+    )
+    assert torch.equal(box.boxes, region.boxes)
+    assert box.scores.item() == pytest.approx(sigmoid(2))
+    assert region.scores.item() == pytest.approx(sigmoid(1))
+
+
+def test_regions_do_not_depend_on_batch_mates_or_on_the_chunk():
+    maps, images, labels = random_batch()
+    settings = ProposalSettings(top_k=3, min_size=0, visible="region")
+    together = propose(maps, images, labels, Network(), num_classes=3, settings=settings, chunk=5)
+    for image in range(4):
+        one = slice(image, image + 1)
+        alone = propose(maps[one], images[one], labels[one], Network(), num_classes=3, settings=settings)
+        assert torch.equal(together.boxes[one], alone.boxes)
+        torch.testing.assert_close(together.scores[one], alone.scores)

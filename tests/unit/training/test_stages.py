@@ -180,7 +180,7 @@ def test_an_unreadable_image_is_left_out_of_pseudo_labels_too(staged: Recipe, tm
         ({"pseudo": {"classifier": "test_efficientnet"}}, "trained on 1000 classes, and the data has 3"),
         (
             {"training": {"stages": {"location": {}}}},
-            "stages.location: this method has no such stage; .*localization",
+            "stages.location: there is no such stage; .*localization",
         ),
         ({"training": {"stages": {"localization": {"seed": 2}}}}, "the same in all stages; set training.seed"),
         ({"training": {"stages": {"localization": {"epoch": 2}}}}, "stages.localization.epoch: there is no such"),
