@@ -16,6 +16,7 @@ METHODS = Registry(
         "bcam": "boxless.methods.bcam:BCAM",
         "attention": "boxless.methods.self_supervised:SelfSupervised",
         "dips": "boxless.methods.dips:DiPS",
+        "dips_unet": "boxless.methods.dips_unet:DiPSUNet",
         "fcam": "boxless.methods.fcam:FCAM",
     },
 )
