@@ -96,6 +96,9 @@ def figures(report: Report, base: Report | None) -> dict[str, Any]:
         "top1_localization_otsu": shown(otsu.figures["top1_localization"]),
         "class_accuracy": shown(report.figures["class_accuracy"]),
         "mean_iou_otsu": shown(otsu.figures["mean_iou"], 3),
+        "threshold_width_oracle": shown(oracle.figures["threshold_width"], 3),
+        "error_part_otsu": shown(otsu.figures["error_part"]),
+        "error_more_otsu": shown(otsu.figures["error_more"]),
     }
     if base is not None and base is not report:
         differences = compare(base, report).differences

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 CENTRED_SIDE = 0.7  # of the baseline that saw no box
 
 PER_CENT, FRACTION = "%", ""
+NEAR = 5  # points of box accuracy below the best at which a threshold still serves
 
 AT_THRESHOLD: dict[str, tuple[str, str]] = {
     "box_accuracy": (f"box accuracy, IoU {FIELD_LEVEL} (GT-known)", PER_CENT),
     **{f"box_accuracy_{level}": (f"box accuracy, IoU {level}", PER_CENT) for level in LEVELS if level != FIELD_LEVEL},
+    "threshold_width": (f"part of thresholds within {NEAR} points of the best", FRACTION),
     "box_accuracy_v2": ("mean over IoU " + ", ".join(map(str, LEVELS)) + " (V2)", PER_CENT),
     "mean_iou": ("mean IoU", FRACTION),
     "highest_mean_iou": ("mean IoU, highest of all thresholds", FRACTION),
@@ -86,6 +88,7 @@ def at_threshold(scoring: Scoring, threshold: Threshold) -> dict[str, Statistic]
     found["error_class"] = lambda means: 100 - means["class right"]
     if threshold.is_oracle:
         found["highest_mean_iou"] = _highest("iou", begin)
+        found["threshold_width"] = _near_highest(f"right {FIELD_LEVEL}", begin)
         found["random_map"] = _highest("random", begin)
     return found
 
@@ -113,3 +116,15 @@ def _entry(field: str, column: int) -> Statistic:
 
 def _highest(field: str, begin: int) -> Statistic:
     return lambda means: means[field][..., begin:].max(-1)
+
+
+def _near_highest(field: str, begin: int) -> Statistic:
+    """The part of all thresholds at which the figure is near its highest."""
+
+    def part(means: Means) -> NDArray[Any]:
+        curve = means[field][..., begin:]
+        best = curve.max(-1)
+        near: NDArray[Any] = np.where(np.isnan(best), np.nan, (curve >= best[..., None] - NEAR).mean(-1))
+        return near
+
+    return part

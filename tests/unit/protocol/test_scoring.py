@@ -47,6 +47,7 @@ def test_each_iou_level_has_its_own_best_threshold(score: Score) -> None:
     assert oracle["box_accuracy_v2"] == pytest.approx((100 + 400 / 7 + 300 / 7) / 3)
     assert oracle["mean_iou"] == pytest.approx((3 * 0.2 + 2 * 0.5 + 2 * 1) / 7)  # at the threshold of IoU 0.5
     assert oracle["highest_mean_iou"] == pytest.approx((3 * 1 + 2 * 0.4 + 2 * 0.2) / 7)  # not the same one
+    assert oracle["threshold_width"] == pytest.approx(0.5)  # of IoU 0.5: 400 / 7 below a threshold of 0.5, else 300 / 7
 
 
 def test_thresholds_found_elsewhere_are_applied_level_by_level(score: Score) -> None:
@@ -72,7 +73,7 @@ def test_otsu_and_fixed_thresholds_have_their_own_figures(
     assert found["box_accuracy"] == pytest.approx(100 * right[1] / 7)
     assert found["box_accuracy_0.7"] == pytest.approx(100 * right[2] / 7)
     assert found["mean_iou"] == pytest.approx(overlap / 7)
-    assert "highest_mean_iou" not in found  # it is an oracle
+    assert not {"highest_mean_iou", "threshold_width"} & set(found)  # they are an oracle's
 
 
 def test_the_oracle_is_the_best_one_threshold_though_each_maps_own_may_be_better(score: Score) -> None:
