@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 LEVELS = 256
@@ -27,7 +26,14 @@ def covered(low: Tensor, high: Tensor, length: int) -> Tensor:
 
 def dilated(masks: Tensor, side: int) -> Tensor:
     """Masks (b, h, w) grown by squares of an odd side."""
-    return F.max_pool2d(masks.float()[:, None], side, 1, side // 2)[:, 0] > 0
+    for dim in (1, 2):  # down, then across
+        grown, length = masks.clone(), masks.shape[dim]
+        for step in range(1, min(side // 2, length - 1) + 1):
+            kept = length - step
+            grown.narrow(dim, step, kept).logical_or_(masks.narrow(dim, 0, kept))
+            grown.narrow(dim, 0, kept).logical_or_(masks.narrow(dim, step, kept))
+        masks = grown
+    return masks
 
 
 def eroded(masks: Tensor, side: int) -> Tensor:
