@@ -59,8 +59,10 @@ class Pseudo:
     classifier: str = "own"  # what scores boxes and gives class maps: the method's, a run folder, or a timm model
     top_k: Positive = 2  # boxes of an image that are learnt from
     min_size: Fraction = 0.04  # part of the image that a box must be larger than
-    score: Literal["posterior", "size", "product"] = "posterior"  # by which boxes are chosen
-    visible: Literal["box", "region"] = "box"  # what the classifier sees sharp as it scores them, the rest blurred
+    # The thesis has posterior and box. A classifier that never saw a blur is the surer the more it sees, and so chooses
+    # boxes of nearly all the image: docs/pseudo-labels.md.
+    score: Literal["posterior", "size", "product"] = "product"  # by which boxes are chosen
+    visible: Literal["box", "region"] = "region"  # what the classifier sees sharp as it scores them, the rest blurred
     folder: str | None = None  # where they are kept for other runs too; null: in the run, until it is finished
     settings: Mapping[str, Any] = field(default_factory=dict)
 
