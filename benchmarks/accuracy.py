@@ -3,8 +3,9 @@
     python benchmarks/accuracy.py [--methods] [--only NAME ...] [--keep DIR]
 
 Each row is a training from a recipe with one seed, then an evaluation on the sample's test split. With --methods the
-rows are the recipes of recipes/sample, without it CAM's and variants of it. What a recipe as it stands finds is also
-written into its file and into docs/methods.md. With --keep a second call goes on where the first one was stopped.
+rows are the recipes of recipes/sample, without it CAM's and variants of it and of others. What a recipe as it stands
+finds is also written into its file and into docs/methods.md, and with variants into docs/pseudo-labels.md. With --keep
+a second call goes on where the first one was stopped.
 """
 
 from __future__ import annotations
@@ -42,7 +43,12 @@ VARIANTS: dict[str, dict[str, object]] = {
     "cam, one stage, 256 channels": {"method.fuse": False},
     "cam, random crops, nothing cached": {"training.cache_features": False},
     "cam, last stage, no convolution": {"method.stride": 32, "method.hidden": 0, "method.fuse": False},
+    "fcam, seeds alone": {"method.crf_weight": 0.0, "method.size_weight": 0.0},
+    "dips, pixels alone": {"method.crf_weight": 0.0},
+    "dips, boxes by the posterior": {"pseudo.score": "posterior", "pseudo.visible": "box"},
 }
+TAUGHT = ("cam", "attention", "fcam, seeds alone", "fcam", "dips, boxes by the posterior", "dips, pixels alone", "dips")
+TAUGHT_PAGE = ROOT / "docs" / "pseudo-labels.md"
 
 
 def main() -> None:
@@ -121,7 +127,8 @@ def record(name: str, row: Mapping[str, Any]) -> None:
     RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if not row["settings"]:
         write_recipe(recipe_of(name), found["rows"][name])
-        write_page(found["rows"])
+        write_page(PAGE, table(found["rows"]))
+    write_page(TAUGHT_PAGE, taught_table(found["rows"]))
 
 
 def write_recipe(path: Path, row: Mapping[str, Any]) -> None:
@@ -143,9 +150,9 @@ def write_recipe(path: Path, row: Mapping[str, Any]) -> None:
     path.write_text(before + "\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_page(rows: Mapping[str, Mapping[str, Any]]) -> None:
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    PAGE.write_text(before + table(rows) + rest.partition(MARKS[1])[2], encoding="utf-8")
+def write_page(path: Path, made: str) -> None:
+    before, _, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    path.write_text(before + made + rest.partition(MARKS[1])[2], encoding="utf-8")
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -178,6 +185,28 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
             cell(row["mean_iou_otsu"], digits=3),
         )
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([MARKS[0], *lines, MARKS[1]])
+
+
+def taught_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """The part of docs/pseudo-labels.md that is made here: methods that learn from pseudo-labels, and what they lack."""
+    columns: dict[str, tuple[str, int]] = {
+        "ORACLE: these boxes": ("max_box_accuracy_oracle", 1),
+        "Otsu: no box": ("box_accuracy_otsu", 1),
+        "mean IoU": ("mean_iou_otsu", 3),
+        "thresholds near the best": ("threshold_width_oracle", 2),
+        "LPE": ("error_part_otsu", 1),
+        "LME": ("error_more_otsu", 1),
+        "minutes": ("train_seconds", 0),
+    }
+    lines = [f"| method | {' | '.join(columns)} |", "|" + "---|" * (len(columns) + 1)]
+    for name in TAUGHT:
+        row = rows.get(name, {})
+        cells = [
+            f"{row[key] / 60:.0f}" if key == "train_seconds" and key in row else cell(row.get(key), digits=digits)
+            for key, digits in columns.values()
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([MARKS[0], *lines, MARKS[1]])
 
 
