@@ -49,13 +49,13 @@ class FCAM(Method):
     Args:
         seed_weight: Weight of the partial cross-entropy on the seeds.
         crf_weight: Weight of the dense CRF loss, as the papers count it for 224 x 224 pixels; it means the same at any
-            size.
+            size. The paper has 2e-9; on the sample three times that is better by far.
         crf_scale: Maps and images are resized by this for the dense CRF loss: half the sides, a quarter of the time.
         size_weight: Weight of the size loss; the paper's is 0.1 on CUB.
         barrier: How steep the barrier of the size loss is at the end of training, where it began at 1. The authors
             multiply it by 1.01 in each epoch: 1.64 after their 50 on CUB.
-        count: Seeds of each kind.
-        background_share: Part of the pixels, the lowest of the map, that background is drawn from.
+        count: Seeds of each kind; the paper has one.
+        background_share: Part of the pixels, the lowest of the map, that background is drawn from; 0.1 in the paper.
         erosion: Side of the square by which the region above Otsu's threshold shrinks before foreground is drawn from
             it.
         dilation: Side of the square that each seed grows to.
@@ -63,7 +63,8 @@ class FCAM(Method):
         fuse: Lay coarser stages over that grid.
         hidden: Channels of a 3x3 convolution before the classifier's pooling.
         dropout: Probability of dropping a pooled feature in training.
-        width: Channels of the decoder's first block, halved from block to block; null takes half of the grid's.
+        width: Channels of the decoder's first block, halved from block to block; null takes half of the grid's, in
+            several times the time.
         resolution: Input pixels per cell of the decoder's maps before they are enlarged: 1 in the paper.
         last: How the decoder ends: by a ``convolution``, or by a ``block`` with ReLU.
     """
