@@ -106,6 +106,8 @@ def _readable(hint: Any) -> str:
         return " or ".join(_readable(each) for each in arguments)
     if hint is type(None):
         return "null"
+    if origin is Mapping:
+        return "mapping"
     return getattr(hint, "__name__", str(hint)) if not arguments else str(hint)
 
 

@@ -13,6 +13,7 @@ from boxless.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from boxless.cli.output import Output
+    from boxless.methods.base import Stage
 
 
 def show(
@@ -52,6 +53,10 @@ def _method(name: str, output: Output) -> dict[str, Any]:
     output.say(f"{name}: {' '.join((kind.__doc__ or '').partition(chr(10) * 2)[0].split())}")
     output.say(f"\n{paper.authors}: {paper.title}. {paper.venue} {paper.year}. {paper.url}")
     output.say(f"\nNeeds: {', '.join(_NEEDS[key] for key in _NEEDS if needs.get(key)) or 'any backbone'}")
+    if len(kind.stages) > 1:
+        output.say(f"Stages: {', then '.join(map(_stage, kind.stages))}")
+    if not kind.class_specific:
+        output.say("Map: one of the object, the same for every class")
     output.say("\nSettings (--set method.NAME=VALUE)")
     rows = [(s["name"], s["type"], _value(s["default"]), _range(space.get(s["name"])), s["meaning"]) for s in settings]
     output.table(rows, ("name", "type", "default", "search", "meaning"))
@@ -59,6 +64,8 @@ def _method(name: str, output: Output) -> dict[str, Any]:
         "name": name,
         "paper": asdict(paper),
         "needs": needs,
+        "stages": [asdict(stage) for stage in kind.stages],
+        "class_specific": kind.class_specific,
         "settings": settings,
         "search_space": space,
     }
@@ -167,6 +174,13 @@ def _recipe(name: str, output: Output) -> dict[str, Any]:
     output.table(rows, ("setting", "value", "type", "meaning"))
     output.say("\nSet one with: boxless train ... --set training.batch_size=16")
     return {"recipe": values, "settings": listed}
+
+
+def _stage(stage: Stage) -> str:
+    learns = {"maps": "a map of each image", "boxes": "boxes of each image"}
+    if not stage.pseudo:
+        return stage.name
+    return f"{stage.name} from {learns[stage.pseudo]} ({' or '.join(stage.sources)}; --set pseudo.source=...)"
 
 
 def _value(value: object) -> str:
