@@ -48,7 +48,8 @@ class DiPSUNet(Method):
             The paper's lie from 0 to 1, and the authors' search on ILSVRC ended at 0.669; but in their code the
             classifier is shown the image times the attention map that pixels are drawn from, which does not depend on
             the U-Net, so that this loss taught nothing, whatever its weight.
-        crf_weight: Weight of L_CRF, as the papers count it for 224 x 224 pixels; it means the same at any size.
+        crf_weight: Weight of L_CRF, as the papers count it for 224 x 224 pixels; it means the same at any size. The
+            paper has 2e-9; see DiPS.
         crf_scale: Maps and images are resized by this for the dense CRF loss: half the sides, a quarter of the time.
         foreground_share: n, the part of a box's pixels that foreground is drawn from, the highest.
         background_share: n, the part of the pixels that background is drawn from, the lowest.
@@ -57,14 +58,14 @@ class DiPSUNet(Method):
         background: Draw background ``anywhere``, as the paper does, or ``outside`` all boxes, as DiPS' later form.
         dilation: Side of the square that each drawn pixel grows to, odd; the authors' code has 3, the paper none.
         encoder: ``shared`` reads the classifier's grids; ``own`` is a copy of the backbone, as it was before any
-            training, that learns with the decoder and at the same rate. Where the features of a frozen backbone are
-            kept, images are mirrored at random but not cropped: ``training.cache_features: false`` has them cropped.
+            training, that learns with the decoder, at the rate of a backbone. Where the features of a frozen backbone
+            are kept, images are mirrored at random but not cropped: ``training.cache_features: false`` has them so.
         blocks: The classifier reads the class tokens of so many last blocks; of no use without a class token.
         stride: Input pixels per cell of the grid that it reads else: the last stage with this stride or a finer one.
         fuse: Lay coarser stages over that grid.
         hidden: Channels of a 3x3 convolution before its pooling; of no use with a class token.
         dropout: Probability of dropping a feature before its linear layer in training.
-        width: Channels of the decoder's first block, halved from block to block, but not below 8.
+        width: Channels of the decoder's first block, halved from block to block, but not below 8; 256 in the paper.
         resolution: Input pixels per cell of the decoder's maps before they are enlarged: 1 in the paper.
     """
 
@@ -94,11 +95,11 @@ class DiPSUNet(Method):
         *,
         pixel_weight: Weight = 1.0,
         class_weight: Weight = 0.67,
-        crf_weight: Weight = 2e-9,
+        crf_weight: Weight = 6e-9,
         crf_scale: Annotated[float, Gt(0), Le(1)] = 0.5,
-        foreground_share: Share = 0.3,
-        background_share: Share = 0.3,
-        count: Pixels = 50,
+        foreground_share: Share = 0.1,
+        background_share: Share = 0.5,
+        count: Pixels = 10,
         background_count: Pixels | None = None,
         background: Literal["outside", "anywhere"] = "anywhere",
         dilation: Pixels = 1,
@@ -108,8 +109,8 @@ class DiPSUNet(Method):
         fuse: bool = True,
         hidden: Annotated[int, Ge(0)] = 256,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
-        width: Annotated[int, Ge(1)] = 256,
-        resolution: Annotated[int, Ge(1)] = 1,
+        width: Annotated[int, Ge(1)] = 32,
+        resolution: Annotated[int, Ge(1)] = 4,
     ) -> None:
         super().__init__(backbone, num_classes)
         self.pixel_weight, self.class_weight = pixel_weight, class_weight

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from torch import nn, optim
 
+from boxless.backbones.base import Backbone
 from boxless.errors import ConfigError
 from boxless.recipe import Training
 
@@ -15,7 +16,7 @@ _NETWORK = "backbone.model."  # of a timm network's parameters
 
 
 def build_optimizer(method: nn.Module, training: Training) -> optim.Optimizer:
-    """The optimiser over what learns: the backbone at its own scale, everything else at the full rate.
+    """The optimiser over what learns: backbones at their own scale, everything else at the full rate.
 
     Raises:
         ConfigError: The backbone has no module of a name in ``head_modules``.
@@ -26,8 +27,9 @@ def build_optimizer(method: nn.Module, training: Training) -> optim.Optimizer:
         if not any(name.startswith(head) for name, _ in named):
             _unknown(head.removeprefix(_NETWORK).removesuffix("."), [name for name, _ in named])
     named = [(name, p) for name, p in named if p.requires_grad]
-    backbone = [p for name, p in named if name.startswith("backbone.") and not name.startswith(heads)]
-    rest = [p for name, p in named if not name.startswith("backbone.") or name.startswith(heads)]
+    networks = tuple(f"{name}." for name, module in method.named_modules() if isinstance(module, Backbone))
+    backbone = [p for name, p in named if name.startswith(networks) and not name.startswith(heads)]
+    rest = [p for name, p in named if not name.startswith(networks) or name.startswith(heads)]
     pairs = ((rest, 1.0), (backbone, training.backbone_scale))
     groups: list[dict[str, Any]] = [{"params": ps, "scale": scale} for ps, scale in pairs if ps]
     if training.optimizer == "sgd":

@@ -24,7 +24,8 @@ def small(pyramid: Callable[..., Backbone], **settings: Any) -> DiPS:
     torch.manual_seed(3)
     backbone = pyramid()
     backbone.mean, backbone.std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
-    return DiPS(backbone, 4, stride=2, fuse=False, hidden=0, width=4, **settings).eval()
+    shares = {"foreground_share": 0.3, "background_share": 0.3}
+    return DiPS(backbone, 4, stride=2, fuse=False, hidden=0, width=4, **{**shares, **settings}).eval()
 
 
 def localizing(pyramid: Callable[..., Backbone], **settings: Any) -> DiPS:

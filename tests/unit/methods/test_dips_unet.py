@@ -23,12 +23,15 @@ FLAT = torch.ones(1, 8, 8)
 both = pytest.mark.parametrize("encoder", ["shared", "own"])
 
 
+SMALL: dict[str, object] = {"width": 8, "resolution": 1, "count": 3, "crf_weight": 2e-9, "background_share": 0.3}
+
+
 def small(pyramid: Callable[..., Backbone], **settings: Any) -> DiPSUNet:
     """A classifier on the middle grid, in the second stage, in evaluation mode."""
     torch.manual_seed(3)
     backbone = pyramid()
     backbone.mean, backbone.std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
-    method = DiPSUNet(backbone, 4, **{"stride": 2, "fuse": False, "hidden": 0, "width": 8, "count": 3, **settings})
+    method = DiPSUNet(backbone, 4, **{"stride": 2, "fuse": False, "hidden": 0, **SMALL, **settings})
     method.enter(LOCALIZATION)
     return method.eval()
 
@@ -213,14 +216,14 @@ def test_with_a_resnet50_of_its_own_beside_that_which_classifies_it_is_as_large_
     """Section 2.4, complexity: 58.078 million parameters, with the 1,000 classes of ILSVRC."""
     with torch.device("meta"):
         backbone = TimmBackbone("resnet50", weights="random")
-        method = DiPSUNet(backbone, 1000, encoder="own", stride=32, hidden=0)
+        method = DiPSUNet(backbone, 1000, encoder="own", stride=32, hidden=0, width=256, resolution=1)
     assert f"{sum(each.numel() for each in method.parameters()) / 1e6:.3f}" == "58.078"
 
 
 @pytest.mark.parametrize(("width", "widths"), [(256, [256, 128, 64, 32, 16]), (24, [24, 12, 8, 8, 8]), (4, [4] * 5)])
 def test_the_decoders_channels_are_halved_down_to_eight(width: int, widths: list[int]) -> None:
     with torch.device("meta"):
-        method = DiPSUNet(TimmBackbone("resnet50", weights="random"), 5, width=width)
+        method = DiPSUNet(TimmBackbone("resnet50", weights="random"), 5, width=width, resolution=1)
     assert [block.below.out_channels for block in method.decoder.blocks] == widths  # type: ignore[union-attr]
 
 

@@ -53,3 +53,10 @@ def test_a_frozen_backbone_does_not_learn_at_any_rate(method: CAM) -> None:
 def test_a_head_module_that_is_not_there_is_refused(method: CAM, module: str) -> None:
     with pytest.raises(ConfigError, match=r"head_modules.*conv1, bn1, layer1"):
         build_optimizer(method, Training(head_modules=(module,)))
+
+
+def test_a_backbone_beside_the_methods_own_learns_at_a_part_of_the_rate_too(method: CAM) -> None:
+    method.encoder = TimmBackbone("test_resnet", weights="random", image_size=64)
+    found = rates(method, Training(learning_rate=0.1, backbone_scale=0.1))
+    slow = {name for name, rate in found.items() if rate == pytest.approx(0.01)}
+    assert slow == {name for name in found if name.startswith(("backbone.", "encoder."))}
