@@ -101,7 +101,7 @@ class DiPS(Method):
         pixel_weight: Weight = 1.0,
         crf_weight: Weight = 6e-9,
         crf_scale: Annotated[float, Gt(0), Le(1)] = 0.5,
-        foreground_share: Share = 0.1,
+        foreground_share: Share = 0.3,
         background_share: Share = 0.9,
         count: Pixels = 10,
         background_count: Pixels | None = None,
