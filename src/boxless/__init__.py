@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from boxless.predict.localizer import Localizer as Localizer
     from boxless.predict.writing import predict_to as predict_to
     from boxless.protocol.evaluate import evaluate as evaluate
+    from boxless.pseudo.annotate import annotate as annotate
     from boxless.recipe import Recipe as Recipe
     from boxless.recipe import read_recipe as read_recipe
     from boxless.types import Box as Box
@@ -54,6 +55,7 @@ _HOMES = {
     "TrainingError": "errors",
     "UnknownNameError": "errors",
     "WeightsError": "errors",
+    "annotate": "pseudo.annotate",
     "evaluate": "protocol.evaluate",
     "inspect": "api",
     "predict_to": "predict.writing",

@@ -27,7 +27,7 @@ def list_names(
     table: Annotated[str | None, typer.Argument(metavar="TABLE", help="Which; without it, what can be listed.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List methods, backbones, datasets, formats or maps.
+    """List methods, backbones, datasets, formats, maps or annotators.
 
     'boxless show method NAME' and 'boxless show backbone NAME' say more of one of them.
     """
@@ -67,6 +67,13 @@ def _maps() -> Rows:
     return [(name, class_summary(MAPS, name)) for name in MAPS]
 
 
+def _annotators() -> Rows:
+    from boxless.cli.prose import class_summary
+    from boxless.pseudo.table import ANNOTATORS
+
+    return [(name, class_summary(ANNOTATORS, name)) for name in ANNOTATORS]
+
+
 def _datasets() -> Rows:
     from boxless.data.catalog import SAMPLE
 
@@ -92,6 +99,7 @@ TABLES = {
     "datasets": Listing("what train, inspect and evaluate know by name", ("name", "what"), _datasets),
     "formats": Listing("what train reads and what predict writes", ("direction", "name", "what"), _formats),
     "maps": Listing("what explain --map takes", ("name", "what"), _maps),
+    "annotators": Listing("what annotate --annotator takes", ("name", "what"), _annotators),
 }
 _AFTER = {
     "backbones": "Any other timm model works too, such as --backbone resnet26d.",

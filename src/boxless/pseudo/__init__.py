@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from boxless.lazy import lazy
 
 if TYPE_CHECKING:
+    from boxless.pseudo.annotators import Annotator as Annotator
+    from boxless.pseudo.annotators import Material as Material
     from boxless.pseudo.pixels import choose_boxes as choose_boxes
     from boxless.pseudo.pixels import sample_pixels as sample_pixels
     from boxless.pseudo.pixels import sample_seeds as sample_seeds
@@ -16,11 +18,15 @@ if TYPE_CHECKING:
     from boxless.pseudo.sources import MapSource as MapSource
     from boxless.pseudo.sources import class_attention as class_attention
     from boxless.pseudo.store import ProposalStore as ProposalStore
+    from boxless.pseudo.table import ANNOTATORS as ANNOTATORS
     from boxless.pseudo.table import MAP_SOURCES as MAP_SOURCES
 
 _HOMES = {
+    "ANNOTATORS": "table",
+    "Annotator": "annotators",
     "MAP_SOURCES": "table",
     "MapSource": "sources",
+    "Material": "annotators",
     "ProposalSettings": "proposals",
     "ProposalStore": "store",
     "Proposals": "records",

@@ -1,4 +1,4 @@
-"""The only list of sources of maps for pseudo-labels; it imports none of them."""
+"""The only lists of sources of maps for pseudo-labels and of annotators; it imports none of them."""
 
 from boxless.registry import Registry
 
@@ -9,3 +9,10 @@ MAP_SOURCES = Registry(
         "spectral": "boxless.pseudo.sources:Spectral",
     },
 )
+ANNOTATORS = Registry(
+    "annotator",
+    {
+        "dips": "boxless.pseudo.annotators:RegionProposals",
+    },
+)
+DEFAULT_ANNOTATOR = "dips"

@@ -30,7 +30,7 @@ def test_help_fits_a_screen(verb: tuple[str, ...]) -> None:
     assert max(map(len, lines)) <= 100
 
 
-@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "explain", "show"])
+@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "explain", "annotate", "show"])
 def test_examples_stand_on_lines_of_their_own(verb: str) -> None:
     lines = shown(verb, "--help").splitlines()
     assert sum(line.startswith(f"    boxless {verb} ") for line in lines) >= 2
@@ -44,7 +44,9 @@ def test_every_verb_speaks_json(verb: str) -> None:
 
 def test_verbs_are_listed_in_the_order_of_the_work_with_whole_sentences() -> None:
     text = shown("--help", columns=78)
-    assert VERBS == ["demo", "inspect", "train", "predict", "evaluate", "explain", "list", "show", "doctor"]
+    assert VERBS == [
+        "demo", "inspect", "train", "predict", "evaluate", "explain", "annotate", "list", "show", "doctor",
+    ]  # fmt: skip
     places = [text.index(f"\n  {verb} ") for verb in VERBS]
     assert places == sorted(places)
     assert "..." not in text.partition("Commands:")[2]
@@ -54,7 +56,7 @@ def test_the_version_is_said() -> None:
     assert shown("--version") == f"boxless {__version__}\n"
 
 
-@pytest.mark.parametrize("table", ["methods", "backbones", "datasets", "formats", "maps"])
+@pytest.mark.parametrize("table", ["methods", "backbones", "datasets", "formats", "maps", "annotators"])
 def test_a_listing_says_the_same_to_people_and_programs(table: str) -> None:
     text, rows = shown("list", table), json.loads(shown("list", table, "--json"))
     assert rows
@@ -66,7 +68,7 @@ def test_a_listing_says_the_same_to_people_and_programs(table: str) -> None:
 
 def test_without_a_table_the_tables_are_listed() -> None:
     assert [row["table"] for row in json.loads(shown("list", "--json"))] == [
-        "methods", "backbones", "datasets", "formats", "maps",
+        "methods", "backbones", "datasets", "formats", "maps", "annotators",
     ]  # fmt: skip
 
 
