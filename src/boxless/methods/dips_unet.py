@@ -95,7 +95,7 @@ class DiPSUNet(Method):
         *,
         pixel_weight: Weight = 1.0,
         class_weight: Weight = 0.67,
-        crf_weight: Weight = 6e-9,
+        crf_weight: Weight = 8e-9,
         crf_scale: Annotated[float, Gt(0), Le(1)] = 0.5,
         foreground_share: Share = 0.3,
         background_share: Share = 0.5,
