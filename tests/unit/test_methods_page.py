@@ -26,6 +26,11 @@ def test_the_table_on_the_page_is_that_of_the_kept_results(accuracy: ModuleType)
     assert accuracy.table(rows) in PAGE
 
 
+def test_the_table_of_what_pseudo_labels_teach_is_that_of_the_kept_results(accuracy: ModuleType) -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "accuracy.json").read_text(encoding="utf-8"))["rows"]
+    assert accuracy.taught_table(rows) in (ROOT / "docs" / "pseudo-labels.md").read_text(encoding="utf-8")
+
+
 def test_the_page_says_of_each_method_what_it_changes() -> None:
     before, _, _ = PAGE.partition("## Which one?")
     assert [line.split("`")[1] for line in before.splitlines() if line.startswith("| `")] == list(METHODS)
