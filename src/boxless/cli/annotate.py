@@ -1,0 +1,131 @@
+"""boxless annotate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from boxless.cli.options import Device, Images, Json, parse_formats, parse_settings
+from boxless.errors import ConfigError
+from boxless.pseudo.table import DEFAULT_ANNOTATOR
+
+if TYPE_CHECKING:
+    from boxless.pseudo.annotate import Annotated as Done
+
+SECTION = "pseudo"
+
+
+def annotate(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder with one folder per class, CSV, COCO ...")],
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Folder for all that is written.", show_default=False)
+    ],
+    classifier: Annotated[
+        str,
+        typer.Option("--classifier", metavar="NAME", help="A finished run, or a timm classifier.", show_default=False),
+    ],
+    annotator: Annotated[
+        str, typer.Option("--annotator", metavar="NAME", help="Of 'boxless list annotators'.")
+    ] = DEFAULT_ANNOTATOR,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", metavar="NAME", help="Of the maps: attention, spectral, run, or of 'list maps'."),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", metavar="K", min=1, help="Boxes of an image, at most; 2 if not said.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="More settings, such as pseudo.min_size=0.1; repeat it."),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", metavar="NAME", help="Another network to take the maps from, of timm.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", metavar="N", min=32, help="Side of the network's square input.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", metavar="NAME", help="train, val, test or all.")] = "train",
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="Of coco, yolo, voc, labelstudio, cvat, csv; or all.")
+    ] = "csv,coco",
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="Draw each image's maps, boxes and sampled pixels.")
+    ] = False,
+    images: Images = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    r"""Give boxes to images whose class is known; train nothing.
+
+    \b
+      boxless annotate photos --classifier runs/photos --out boxes
+      boxless annotate photos --classifier runs/photos --out boxes --top-k 1 --format yolo --overlays
+
+    The boxes are the regions of maps in which the classifier sees the image's own class best, all else blurred. They
+    are kept in DIR/.proposals: stopped at any moment, the same command goes on where it was.
+    """
+    from boxless.cli.output import Output
+
+    wanted = parse_formats(formats)
+    given = _settings(settings or [], source=source, top_k=top_k)
+    with Output(as_json=as_json) as output:
+        from boxless.pseudo.annotate import annotate as run
+
+        done = run(
+            data,
+            out,
+            classifier=classifier,
+            annotator=annotator,
+            settings=given,
+            backbone=backbone,
+            image_size=image_size,
+            split=split,
+            formats=wanted,
+            overlays=overlays,
+            images=images,
+            device=device,
+            listener=output.listener,
+        )
+        output.listener.end()
+        _report(output, done, wanted, annotator, Path(out))
+
+
+def _settings(texts: list[str], **named: Any) -> dict[str, Any]:
+    """The annotator's settings; of an option and --set, the last one counts."""
+    chosen = {name: value for name, value in named.items() if value is not None}
+    for key, value in parse_settings(texts).items():
+        section, _, name = key.partition(".")
+        if section != SECTION:
+            raise ConfigError(f"--set {key}: expected {SECTION}.SETTING=VALUE, such as {SECTION}.min_size=0.1.")
+        chosen[name] = value
+    return chosen
+
+
+def _report(output: Any, done: Done, formats: list[str], annotator: str, out: Path) -> None:
+    files = dict(zip(formats, map(str, done.files), strict=True))
+    output.say(_counted(done))
+    for remark in done.remarks:
+        output.listener.note(remark)
+    drawn = [("overlays", str(done.overlays))] if done.overlays else []
+    output.table([*files.items(), *drawn])
+    output.finish(
+        {
+            "out": str(out),
+            "annotator": annotator,
+            **done.made_from,
+            "files": files,
+            "images": done.images,
+            "boxes": done.boxes,
+            "without_box": done.empty,
+            "before": done.before,
+            "remarks": list(done.remarks),
+        },
+        done.refused,
+    )
+
+
+def _counted(done: Done) -> str:
+    before = f"; {done.before:,} were done before" if done.before else ""
+    return f"{done.boxes:,} boxes on {done.images:,} images{before}"

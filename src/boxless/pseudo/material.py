@@ -1,0 +1,99 @@
+"""The networks of an annotation job, opened and matched to the data: classifier, backbone, preparation of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+from boxless.backbones.base import Backbone
+from boxless.backbones.timm_backbone import TimmBackbone
+from boxless.data.catalog import Catalog
+from boxless.data.transforms import Preprocess
+from boxless.devices import pick_device
+from boxless.errors import ConfigError, DataError, UnknownNameError
+from boxless.pseudo.annotators import Material
+from boxless.pseudo.store import network_digest
+from boxless.pseudo.teacher import open_teacher
+from boxless.recipe import read_recipe
+from boxless.runs import RECIPE, read_card
+from boxless.types import Item
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Networks on a device, and what they say of images and classes."""
+
+    material: Material
+    preprocess: Preprocess  # of the backbone that gives the maps
+    classes: tuple[str, ...]  # of the classifier; labels are places in it
+    device: torch.device
+    known: tuple[str, ...]  # the classes of the data
+
+    def translated(self, items: Sequence[Item]) -> list[Item]:
+        """Items of the data with their labels as the classifier counts classes."""
+        place = [self.classes.index(name) for name in self.known]
+        return [replace(item, labels=tuple(place[label] for label in item.labels)) for item in items]
+
+    def digests(self) -> dict[str, Any]:
+        """What proposals depend on here, by the names that a training run keeps it under."""
+        return {
+            "backbone": network_digest(self.material.backbone),
+            "classifier": network_digest(self.material.teacher.network),
+            "size": self.preprocess.size,
+        }
+
+
+def open_material(
+    classifier: str, catalog: Catalog, *, backbone: str | None, image_size: int | None, device: str
+) -> Opened:
+    """Load what an annotator needs; a run may know more classes than the data have.
+
+    Args:
+        classifier: A run folder or a timm model.
+        catalog: The data.
+        backbone: A timm model for the maps; None takes that of the run, or the classifier's own network.
+        image_size: Side of the square that images are resized to; None takes that of the classifier.
+        device: Where all goes.
+
+    Raises:
+        ConfigError, DataError, RunError: The classifier is neither, is not finished, or is of other classes.
+        UnknownNameError, WeightsError: The backbone does not exist, or its weights cannot be had.
+    """
+    chosen, folder = pick_device(device), Path(classifier)
+    if folder.is_dir():
+        classes = tuple(read_card(folder)["classes"])
+        _check_classes(catalog, classes)
+        recipe = read_recipe(folder / RECIPE)
+        own, size = recipe.backbone.name, int(recipe.data.image_size)
+    elif timm.is_model(classifier):
+        classes, own = catalog.classes, classifier
+        size = timm.get_pretrained_cfg(classifier).input_size[1]
+    else:
+        raise ConfigError(
+            f"classifier {classifier!r}: no folder of a finished run and no timm model; give one of these."
+        )
+    name, side = backbone or own, image_size or size
+    if not timm.is_model(name):
+        raise UnknownNameError("backbone", name, timm.list_models())
+    config = timm.get_pretrained_cfg(name)
+    preprocess = Preprocess(side, config.mean, config.std)
+    teacher = open_teacher(classifier, classes, preprocess, chosen)
+    if backbone is None and teacher.method is not None:
+        network: Backbone = teacher.method.backbone
+    else:
+        network = TimmBackbone(name, image_size=side).to(chosen).eval().requires_grad_(requires_grad=False)
+    return Opened(Material(network, teacher, len(classes)), preprocess, classes, chosen, catalog.classes)
+
+
+def _check_classes(catalog: Catalog, classes: Sequence[str]) -> None:
+    unknown = sorted(set(catalog.classes) - set(classes))
+    if unknown:
+        raise DataError(
+            f"{catalog.root}: the run does not know the class {', '.join(map(repr, unknown))}; it knows "
+            f"{', '.join(classes)}. Leave those images out, or train with them."
+        )

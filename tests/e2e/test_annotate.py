@@ -1,0 +1,75 @@
+"""boxless annotate, as a user gives it: boxes for images sorted by class, with a run that knows the classes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from .conftest import Boxless
+
+SPECTRAL = ("--source", "spectral", "--set", "pseudo.threshold=0.97")  # for a network that learnt next to nothing
+
+
+def test_annotations_pictures_and_what_is_said(boxless: Boxless, run: Path, shapes: Path, tmp_path: Path) -> None:
+    command = ("annotate", shapes, "--classifier", run, "--out", tmp_path, "--split", "val", "--overlays", *SPECTRAL)
+    done = boxless(*command)
+    assert done.code == 0, done.err
+    assert " boxes on 6 images" in done.out
+    assert str(tmp_path / "overlays") in done.out
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
+    assert {row["name"] for row in rows} == {f"val/{each}/{n}.png" for each in ("red", "green", "blue") for n in (0, 1)}
+    assert all(row["label"] == row["name"].split("/")[1] for row in rows)
+    coco = json.loads((tmp_path / "coco" / "predictions.json").read_text())
+    assert len(coco["annotations"]) == sum(bool(row["box_label"]) for row in rows) > 6
+    assert len(list((tmp_path / "overlays").rglob("*.jpg"))) == 6
+    again = boxless(*command, "--json").json
+    assert (again["before"], again["images"], again["maps"]) == (6, 6, "spectral")
+    assert again["boxes"] == len(coco["annotations"])
+    one = boxless(*command, "--top-k", 1, "--format", "csv", "--json").json
+    assert one["before"] == 0
+    assert one["boxes"] <= 6
+
+
+def test_an_image_that_cannot_be_read_makes_the_exit_code_1(
+    boxless: Boxless, run: Path, shapes: Path, tmp_path: Path
+) -> None:
+    for name in ("red", "blue"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "0.png").write_bytes((shapes / "test" / name / "0.png").read_bytes())
+    (tmp_path / "data" / "red" / "broken.png").write_bytes(b"no image")
+    command = (
+        "annotate",
+        tmp_path / "data",
+        "--classifier",
+        run,
+        "--out",
+        tmp_path / "out",
+        "--split",
+        "all",
+        *SPECTRAL,
+    )
+    for _ in range(2):
+        done = boxless(*command, "--json")
+        assert done.code == 1
+        assert [each["name"] for each in done.json["refused"]] == ["red/broken.png"]
+        assert done.json["images"] == 2
+    assert "1 image was refused; everything else is done:" in boxless(*command).err
+
+
+def test_wrong_use_is_one_line_and_code_2(boxless: Boxless, run: Path, shapes: Path, tmp_path: Path) -> None:
+    command = ("annotate", shapes, "--out", tmp_path / "out", "--classifier")
+    for arguments, said in (
+        ((run, "--source", "attention"), "gives no attention of a class token"),
+        ((run, "--annotator", "dip"), "did you mean 'dips'"),
+        ((run, "--set", "training.epochs=1"), "expected pseudo.SETTING=VALUE"),
+        ((run, "--split", "vall"), "has no images in it"),
+        ((run, "--format", "coc"), "unknown format"),
+        (("resnet18",), "was trained on 1000 classes, and the data has 3"),
+        ((tmp_path / "none",), "no folder of a finished run and no timm model"),
+    ):
+        done = boxless(*command, *arguments)
+        assert done.code == 2, done.err
+        assert done.err.splitlines()[-1].startswith("error: ")
+        assert said in done.err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
