@@ -181,6 +181,13 @@ def test_a_method_and_a_backbone_that_do_not_fit(train, shapes: Path, toys: None
     refused(train(shapes, "--method", "toys:NeedsClassToken"), "class token", "test_resnet", "deit_small")
 
 
+def test_pseudo_labels_that_cannot_be_had(train, shapes: Path) -> None:
+    wanted = ("--method", "dips", "--set", "pseudo.source=attention")
+    refused(train(shapes, *wanted), "attention", "no plain vision transformer", "'spectral' takes any backbone")
+    wanted = ("--method", "dips", "--set", "pseudo.classifier=nowhere")
+    refused(train(shapes, *wanted), "'nowhere'", "no folder of a finished run and no timm model")
+
+
 def test_a_device_that_this_machine_does_not_have(train, shapes: Path) -> None:
     refused(train(shapes, "--device", "xpu"), "device xpu", "--device cpu")
 

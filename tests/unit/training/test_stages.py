@@ -196,6 +196,16 @@ def test_what_cannot_be_is_refused_with_what_can(
         train(merged, tmp_path / "run", device="cpu")
 
 
+def test_boxes_that_are_all_too_small_are_kept_and_told_of_and_so_may_be_asked_for_more_than_there_are(
+    staged: Recipe, tmp_path: Path
+) -> None:
+    heard = Heard()
+    one = staged.override(pseudo={"min_size": 0.999, "top_k": 50}, training={"epochs": 1})
+    train(one, tmp_path / "run", device="cpu", listener=heard)
+    (said,) = [note for note in heard.notes if "minimum size" in note]
+    assert said.endswith("images have no region of the minimum size; each keeps its largest.")
+
+
 def test_flat_maps_everywhere_end_the_run_with_advice(staged: Recipe, tmp_path: Path) -> None:
     class Flat(Spectral):
         def __call__(self, backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
