@@ -189,7 +189,7 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def taught_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The part of docs/pseudo-labels.md that is made here: methods that learn from pseudo-labels, and what they lack."""
+    """The part of docs/pseudo-labels.md that is made here: what pseudo-labels teach, and what errors are left."""
     columns: dict[str, tuple[str, int]] = {
         "ORACLE: these boxes": ("max_box_accuracy_oracle", 1),
         "Otsu: no box": ("box_accuracy_otsu", 1),
