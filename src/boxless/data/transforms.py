@@ -108,3 +108,17 @@ class Augment:
         width, height = min(1.0, math.sqrt(scale * ratio)), min(1.0, math.sqrt(scale / ratio))
         x, y = (1 - width) * left, (1 - height) * top
         return x, y, min(x + width, 1.0), min(y + height, 1.0)
+
+
+def normalized(colours: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Colours (b, 3, h, w) in [0, 1] as a network takes them."""
+    return (colours - _column(mean, colours)) / _column(std, colours)
+
+
+def colours(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Normalised images (b, 3, h, w) as colours in [0, 1] again."""
+    return images * _column(std, images) + _column(mean, images)
+
+
+def _column(values: Sequence[float], images: Tensor) -> Tensor:
+    return torch.tensor(values, device=images.device, dtype=images.dtype)[:, None, None]

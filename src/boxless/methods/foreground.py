@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from boxless.backbones.base import Backbone
+from boxless.data.transforms import colours
 from boxless.losses.dense_crf import REFERENCE_SIDE, dense_crf_loss
 from boxless.methods.base import asked_classes
 from boxless.types import Localization
@@ -30,12 +30,6 @@ def size_of(images: Tensor, grid: Tensor, stride: int) -> tuple[int, int]:
     return (height, width) if height else (grid.shape[2] * stride, grid.shape[3] * stride)
 
 
-def colours(images: Tensor, backbone: Backbone) -> Tensor:
-    """Normalised images (b, 3, h, w) as colours in [0, 255]."""
-    mean, std = (torch.tensor(each, device=images.device)[:, None, None] for each in (backbone.mean, backbone.std))
-    return (255 * (images.float() * std + mean)).clamp(0, 255)
-
-
 def crf_term(scores: Tensor, images: Tensor, backbone: Backbone, *, weight: float, scale: float) -> Tensor:
     """The dense CRF loss of two maps on normalised images as large, weighted as the papers count it.
 
@@ -46,5 +40,6 @@ def crf_term(scores: Tensor, images: Tensor, backbone: Backbone, *, weight: floa
         weight: For images of 224 x 224 pixels, whatever the size here: 2e-9 in the papers.
         scale: By which both are resized first.
     """
-    loss = dense_crf_loss(scores.float().softmax(1), colours(images, backbone), form="pairs", scale_factor=scale)
+    shown = 255 * colours(images.float(), backbone.mean, backbone.std).clamp(0, 1)
+    loss = dense_crf_loss(scores.float().softmax(1), shown, form="pairs", scale_factor=scale)
     return weight * REFERENCE_SIDE**4 * loss

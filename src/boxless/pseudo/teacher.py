@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boxless.data.transforms import Preprocess
+from boxless.data.transforms import Preprocess, colours, normalized
 from boxless.errors import ConfigError
 from boxless.methods.base import Method
 
@@ -113,15 +112,6 @@ def _converter(given: Preprocess, wanted: Preprocess) -> Callable[[Tensor], Tens
             images = F.interpolate(
                 images, (wanted.size, wanted.size), mode="bilinear", align_corners=False, antialias=True
             )
-        return images if same else (colours(images, given) - _column(wanted.mean, images)) / _column(wanted.std, images)
+        return images if same else normalized(colours(images, given.mean, given.std), wanted.mean, wanted.std)
 
     return convert
-
-
-def colours(images: Tensor, prepared: Preprocess | Any) -> Tensor:
-    """Normalised images (b, 3, h, w) as colours in [0, 1] again; ``prepared`` has the mean and the std."""
-    return images * _column(prepared.std, images) + _column(prepared.mean, images)
-
-
-def _column(values: Sequence[float], images: Tensor) -> Tensor:
-    return torch.tensor(values, device=images.device, dtype=images.dtype)[:, None, None]
