@@ -197,7 +197,7 @@ def taught_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         "thresholds near the best": ("threshold_width_oracle", 2),
         "LPE": ("error_part_otsu", 1),
         "LME": ("error_more_otsu", 1),
-        "minutes": ("train_seconds", 0),
+        "minutes of steps": ("train_seconds", 0),
     }
     lines = [f"| method | {' | '.join(columns)} |", "|" + "---|" * (len(columns) + 1)]
     for name in TAUGHT:
