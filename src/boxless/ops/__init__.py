@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from boxless.lazy import lazy
 
 if TYPE_CHECKING:
+    from boxless.ops.anchors import orthogonal_anchors as orthogonal_anchors
+    from boxless.ops.anchors import polar_anchors as polar_anchors
+    from boxless.ops.anchors import random_anchors as random_anchors
     from boxless.ops.boxes import clip as clip
     from boxless.ops.boxes import iou as iou
     from boxless.ops.boxes import scale as scale
@@ -35,7 +38,10 @@ _HOMES = {
     "iou": "boxes",
     "largest_boxes": "components",
     "normalize": "maps",
+    "orthogonal_anchors": "anchors",
     "otsu_thresholds": "otsu",
+    "polar_anchors": "anchors",
+    "random_anchors": "anchors",
     "resize": "maps",
     "scale": "boxes",
     "spectral_maps": "spectral",
