@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from boxless.backbones.base import Backbone
@@ -111,6 +112,7 @@ def _of_class(name: str, settings: Mapping[str, Any]) -> Source:
     return source
 
 
+@torch.no_grad()
 def _of_run(_: Backbone, teacher: Teacher, images: Tensor, labels: Tensor) -> Tensor:
     if teacher.method is None:
         raise ConfigError("pseudo.source: run takes the maps of a finished run; name its folder as pseudo.classifier.")
