@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from boxless.backbones.base import Backbone
 from boxless.losses.classification import classification
 from boxless.methods.base import Method, Paper, Space, asked_classes, pick
+from boxless.methods.head import GridClassifier
 from boxless.methods.neck import Neck
 from boxless.ops.maps import normalize
 from boxless.types import Batch, Localization
@@ -67,6 +68,10 @@ class CAM(Method):
     def scores(self, images: Tensor) -> Tensor:
         """Class scores (b, k) of images (b, 3, h, w)."""
         return self._logits(self._grid(images))
+
+    def as_classifier(self) -> nn.Module:
+        parts = [each for each in self.children() if each is not self.classifier]
+        return GridClassifier(self._grid, parts, self.classifier)
 
     def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
         grid = self._grid(images)

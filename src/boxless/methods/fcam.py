@@ -155,7 +155,9 @@ class FCAM(Method):
         return self._logits(self.backbone(images).grids)
 
     def as_classifier(self) -> nn.Module:
-        return GridClassifier(self.backbone, self.pooled, self.classifier)
+        return GridClassifier(
+            lambda images: self.pooled(self.backbone(images).grids), (self.backbone, self.pooled), self.classifier
+        )
 
     def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
         grids = self.backbone(images).grids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, final
 
 from annotated_types import Ge, Lt
@@ -77,9 +78,10 @@ class ClassHead(nn.Module):
 
     def as_network(self, backbone: Backbone) -> nn.Module:
         """Images to class scores, as `boxless.methods.base.Method.as_classifier` describes it."""
-        if self.neck is None:
+        neck = self.neck
+        if neck is None:
             return _OfTokens(backbone, self)
-        return GridClassifier(backbone, self.neck, self.classifier)
+        return GridClassifier(lambda images: neck(backbone(images).grids), (backbone, neck), self.classifier)
 
     def _pooled(self, features: Features) -> Tensor:  # (b, c)
         if self.neck is not None:
@@ -94,9 +96,10 @@ class ClassHead(nn.Module):
 class GridClassifier(nn.Module):
     """A linear layer on an averaged grid, as a network in which `boxless.maps` finds both."""
 
-    def __init__(self, backbone: Backbone, neck: Neck, classifier: nn.Linear) -> None:
+    def __init__(self, grid: Callable[[Tensor], Tensor], parts: Sequence[nn.Module], classifier: nn.Linear) -> None:
+        """With the function from images to the grid, and the modules that it runs."""
         super().__init__()
-        self.grid, self.fc = _Grid(backbone, neck), classifier
+        self.grid, self.fc = _Grid(grid, parts), classifier
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (b, k) of images (b, 3, h, w)."""
@@ -106,13 +109,12 @@ class GridClassifier(nn.Module):
 
 @final
 class _Grid(nn.Module):
-    def __init__(self, backbone: Backbone, neck: Neck) -> None:
+    def __init__(self, compute: Callable[[Tensor], Tensor], parts: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.backbone, self.neck = backbone, neck
+        self.compute, self.parts = compute, nn.ModuleList(parts)
 
     def forward(self, images: Tensor) -> Tensor:
-        grid: Tensor = self.neck(self.backbone(images).grids)
-        return grid
+        return self.compute(images)
 
 
 @final

@@ -13,6 +13,7 @@ from boxless.backbones.base import Backbone
 from boxless.errors import ConfigError, nearest
 from boxless.maps import MAPS
 from boxless.maps.base import MapExtractor
+from boxless.methods.base import Scores
 from boxless.pseudo.proposals import ProposalSettings, propose
 from boxless.pseudo.records import Proposals, of_maps
 from boxless.pseudo.sources import MapSource
@@ -107,6 +108,12 @@ def _of_class(name: str, settings: Mapping[str, Any]) -> Source:
     layers = settings.get("layers")
 
     def source(_: Backbone, teacher: Teacher, images: Tensor, labels: Tensor) -> Tensor:
+        if layers is None and isinstance(teacher.network, Scores):
+            raise ConfigError(
+                f"pseudo.source: {name} finds no layer to read in the classifier, whose head is not a linear layer on "
+                "an averaged grid; name one as pseudo.layers (such as method.neck), or take the classifier's own maps "
+                f"with pseudo.source={RUN}."
+            )
         return extractor(teacher.network, teacher.prepare(images), labels, layers).maps[:, None]
 
     return source

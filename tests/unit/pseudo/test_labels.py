@@ -127,3 +127,27 @@ def test_a_classifier_of_another_number_of_classes_or_of_none_at_all_is_refused(
     with pytest.raises(ConfigError, match="no folder of a finished run and no timm model"):
         check_teacher("runs/nowhere", ("a", "b", "c"))
     check_teacher("resnet18", tuple(map(str, range(1000))))
+
+
+def test_where_a_method_does_not_say_what_its_head_pools_a_layer_is_to_be_named() -> None:
+    method = METHODS.load("acol")(network(), CLASSES).eval()
+    labels = torch.tensor([1, 2])
+    with pytest.raises(ConfigError, match=r"name one as pseudo\.layers .*pseudo\.source=run"):
+        check_source("layercam", {}, method.backbone, kind="maps")(
+            method.backbone, own_teacher(method), images(), labels
+        )
+    source = check_source("layercam", {"layers": "method.neck"}, method.backbone, kind="maps")
+    maps = source(method.backbone, own_teacher(method), images(), labels)
+    assert maps.shape[:2] == (2, 1)
+    assert maps.max() == 1
+
+
+@pytest.mark.parametrize("method_name", ["cam", "adl", "nl_ccam"])
+def test_every_map_can_be_taken_of_a_run_of_cam_and_of_what_builds_on_it(method_name: str) -> None:
+    method = METHODS.load(method_name)(network(), CLASSES).eval()
+    for parameter in method.parameters():
+        parameter.data.add_(0.01)  # what begins as nothing, as NL-CCAM's blocks do, is seen
+    torch.testing.assert_close(method.as_classifier().eval()(images()), method.scores(images()))
+    for name in ("cam", "gradcam", "layercam"):
+        source = check_source(name, {}, method.backbone, kind="boxes")
+        assert source(method.backbone, own_teacher(method), images(), torch.tensor([1, 2])).shape[:2] == (2, 1)
