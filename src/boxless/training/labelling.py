@@ -70,7 +70,13 @@ def settle(recipe: Recipe, method: Method, classes: Sequence[str]) -> Recipe:
         raise ConfigError("pseudo.source: run takes the maps of a finished run; name its folder as pseudo.classifier.")
     if recipe.pseudo.classifier != OWN:
         check_teacher(recipe.pseudo.classifier, classes)
-    return recipe.override(pseudo={"source": name, **recipe.pseudo.settings})
+    # Paths as they can be found again from any folder, for a run that is resumed.
+    paths = {
+        key: str(Path(value).absolute())
+        for key, value in (("classifier", recipe.pseudo.classifier), ("folder", recipe.pseudo.folder))
+        if value is not None and (key == "folder" or Path(value).is_dir())
+    }
+    return recipe.override(pseudo={"source": name, **paths, **recipe.pseudo.settings})
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,17 +138,21 @@ def test_two_processes_share_the_making_of_pseudo_labels(staged: Recipe, tmp_pat
 
 
 def test_another_run_scores_boxes_and_its_pseudo_labels_are_kept_for_the_next(
-    staged: Recipe, recipe: Recipe, tmp_path: Path
+    staged: Recipe, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = recipe.override(data={"image_size": 96}, training={"epochs": 1})
     train(other, tmp_path / "classifier", device="cpu")
-    pseudo = {"classifier": str(tmp_path / "classifier"), "folder": str(tmp_path / "kept"), "top_k": 1}
+    monkeypatch.chdir(tmp_path)
+    pseudo = {"classifier": "classifier", "folder": "kept", "top_k": 1}
     staged = staged.override(pseudo=pseudo, training={"epochs": 1})
     first, second = Heard(), Heard()
     train(staged, tmp_path / "one", device="cpu", listener=first)
     train(staged.override(method={"count": 5}), tmp_path / "two", device="cpu", listener=second)
     assert ("proposals", 24, 0) in first.begun
     assert ("proposals", 24, 24) in second.begun
+    said = open_run(tmp_path / "one", device="cpu").card["pseudo_labels"]
+    assert said["classifier"] == str(tmp_path / "classifier")
+    assert said["folder"] == str(tmp_path / "kept")
 
 
 def test_a_classifier_of_other_classes_is_refused(staged: Recipe, recipe: Recipe, tmp_path: Path) -> None:
