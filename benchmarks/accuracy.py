@@ -45,9 +45,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "cam, last stage, no convolution": {"method.stride": 32, "method.hidden": 0, "method.fuse": False},
     "fcam, seeds alone": {"method.crf_weight": 0.0, "method.size_weight": 0.0},
     "dips, pixels alone": {"method.crf_weight": 0.0},
-    "dips, boxes by the posterior": {"pseudo.score": "posterior", "pseudo.visible": "box"},
 }
-TAUGHT = ("cam", "attention", "fcam, seeds alone", "fcam", "dips, boxes by the posterior", "dips, pixels alone", "dips")
+TAUGHT = ("cam", "attention", "fcam, seeds alone", "fcam", "dips, pixels alone", "dips", "dips_unet")
 TAUGHT_PAGE = ROOT / "docs" / "pseudo-labels.md"
 
 
