@@ -19,7 +19,7 @@ from boxless.losses.classification import classification
 from boxless.losses.partial import partial_cross_entropy
 from boxless.methods.base import Method, Paper, Space, Stage
 from boxless.methods.decoder import Decoder
-from boxless.methods.foreground import crf_term, localization, size_of
+from boxless.methods.foreground import crf_term, localization
 from boxless.methods.head import ClassHead
 from boxless.methods.neck import Neck
 from boxless.methods.sampling import PixelSampler
@@ -163,5 +163,5 @@ class DiPS(Method):
     def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
         features = self.backbone(images)
         grid = self.neck(features.grids)
-        maps = self.decoder(grid, size_of(images, grid, self.neck.stride))
+        maps = self.decoder(grid, (images.shape[2], images.shape[3]))
         return localization(self.head(features), maps, classes)

@@ -21,7 +21,7 @@ from boxless.losses.partial import partial_cross_entropy
 from boxless.methods.base import Method, Paper, Space, Stage
 from boxless.methods.decoder import NARROWEST, UNetDecoder
 from boxless.methods.dips import CLASSIFICATION, LOCALIZATION, Pixels, Share, Weight
-from boxless.methods.foreground import crf_term, localization, size_of
+from boxless.methods.foreground import crf_term, localization
 from boxless.methods.head import ClassHead
 from boxless.methods.sampling import PixelSampler
 from boxless.pseudo.records import Proposals
@@ -169,8 +169,7 @@ class DiPSUNet(Method):
     def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
         features = self.backbone(images)
         read = features if self.encoder is None else self.encoder(images)
-        finest = self.backbone.stages[self.decoder.taps[0]].stride
-        maps = self._decode(read, size_of(images, read.grids[self._places[0]], finest))
+        maps = self._decode(read, (images.shape[2], images.shape[3]))
         return localization(self.head(features), maps, classes)
 
     def _decode(self, features: Features, size: tuple[int, int]) -> Tensor:  # (b, 2, *size)

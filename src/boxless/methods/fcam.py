@@ -19,7 +19,7 @@ from boxless.losses.partial import partial_cross_entropy
 from boxless.losses.size import barrier_steepness, size_loss
 from boxless.methods.base import Method, Paper, Space, Stage
 from boxless.methods.decoder import Decoder
-from boxless.methods.foreground import crf_term, localization, size_of
+from boxless.methods.foreground import crf_term, localization
 from boxless.methods.head import GridClassifier
 from boxless.methods.neck import Neck
 from boxless.pseudo.pixels import sample_seeds
@@ -162,7 +162,7 @@ class FCAM(Method):
     def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
         grids = self.backbone(images).grids
         grid = self.neck(grids)
-        maps = self.decoder(grid, size_of(images, grid, self.neck.stride))
+        maps = self.decoder(grid, (images.shape[2], images.shape[3]))
         return localization(self._logits(grids), maps, classes)
 
     def _logits(self, grids: tuple[Tensor, ...]) -> Tensor:

@@ -24,12 +24,6 @@ def localization(logits: Tensor, scores: Tensor, classes: Tensor | None) -> Loca
     return Localization(logits, maps.expand(-1, classes.shape[1], -1, -1), classes)
 
 
-def size_of(images: Tensor, grid: Tensor, stride: int) -> tuple[int, int]:
-    """(height, width) of images, or of those that a grid of this stride was computed of where they are not at hand."""
-    height, width = images.shape[2:]
-    return (height, width) if height else (grid.shape[2] * stride, grid.shape[3] * stride)
-
-
 def crf_term(scores: Tensor, images: Tensor, backbone: Backbone, *, weight: float, scale: float) -> Tensor:
     """The dense CRF loss of two maps on normalised images as large, weighted as the papers count it.
 

@@ -42,7 +42,8 @@ def plan(method: Method, training: Training) -> tuple[tuple[Stage, Training], ..
             raise ConfigError(f"{where}: there is no such stage; {nearest(name, known)}")
         if shared := [each for each in settings if each in _OF_ALL_STAGES]:
             raise ConfigError(f"{where}.{shared[0]}: it is the same in all stages; set training.{shared[0]}.")
-        check(Training, settings, where)
+        if settings.get("epochs") == "auto":
+            raise ConfigError(f"{where}.epochs: give a number; what is not named here is that of training.epochs.")
     return tuple((stage, _settings(training, stage.name)) for stage in method.stages)
 
 

@@ -191,6 +191,7 @@ def test_an_unreadable_image_is_left_out_of_pseudo_labels_too(staged: Recipe, tm
         ),
         ({"training": {"stages": {"localization": {"seed": 2}}}}, "the same in all stages; set training.seed"),
         ({"training": {"stages": {"localization": {"epoch": 2}}}}, "stages.localization.epoch: there is no such"),
+        ({"training": {"stages": {"localization": {"epochs": "auto"}}}}, "stages.localization.epochs: give a number"),
         ({"method": {"name": "fcam"}, "pseudo": {"source": "spectral"}}, "spectral gives 10 maps of an image, none"),
         ({"method": {"name": "cam"}, "pseudo": {"top_k": 3}}, "method cam learns from image labels alone"),
     ],
