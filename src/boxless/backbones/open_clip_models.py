@@ -110,7 +110,7 @@ def create(name: str, weights: str = "auto") -> Any:
     stated = library().get_pretrained_cfg(architecture, tag) if tag else {}
     if weights != "random" and not in_folder:
         _check_reach(name, stated["hf_hub"])
-    with _seeded(), _quiet():
+    with _seeded(), quiet():
         try:
             return library().create_model(
                 architecture,
@@ -190,7 +190,7 @@ def _seeded() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Within it, open_clip's log does not set up a root handler, which would then print every library's messages."""
     handler = logging.NullHandler()
     logging.getLogger().addHandler(handler)
