@@ -68,6 +68,15 @@ class Pseudo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """What class names mean to methods and pseudo-labels that read them."""
+
+    model: str = "auto"  # open_clip:NAME/TAG, a .safetensors file, or none; auto: the text tower of the backbone
+    templates: str | tuple[str, ...] = "auto"  # photo, imagenet, origami, plain, or texts with {}; auto: the paper's
+    names: str | None = None  # a YAML file with names, synonyms and templates of classes; null: the classes' own names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """How the loop minimises the method's losses."""
 
@@ -96,7 +105,8 @@ class Training:
 class Protocol:
     """Which weights are kept, and where a map is cut."""
 
-    select: Literal["classification", "last"] = "classification"  # best class accuracy on val, or the last epoch
+    # Best class accuracy on val; best boxes there, by its true boxes, which is an oracle; or the last epoch.
+    select: Literal["classification", "localization", "last"] = "classification"
     threshold: Literal["otsu"] | Annotated[float, Ge(0), Lt(1)] = "otsu"  # or a fraction of each map's maximum
 
 
@@ -107,6 +117,7 @@ class Recipe:
     data: Data = field(default_factory=Data)
     backbone: Network = field(default_factory=Network)
     method: MethodChoice = field(default_factory=MethodChoice)
+    text: Text = field(default_factory=Text)
     pseudo: Pseudo = field(default_factory=Pseudo)
     training: Training = field(default_factory=Training)
     protocol: Protocol = field(default_factory=Protocol)
@@ -115,7 +126,7 @@ class Recipe:
         """The recipe as it stands in YAML: settings of the method and of the source lie beside their names.
 
         Args:
-            whole: Also show what is left out of files where it says nothing: pseudo-labels, settings of stages.
+            whole: Also show what is left out of files where it says nothing: text, pseudo-labels, settings of stages.
         """
         value = asdict(self)
         value["method"] = {"name": self.method.name, **self.method.settings}
@@ -123,6 +134,8 @@ class Recipe:
         settings = source.pop("settings")
         if whole or self.pseudo != Pseudo():
             value["pseudo"] = {**source, **settings}
+        if not whole and self.text == Text():
+            del value["text"]
         if not whole and not self.training.stages:
             del value["training"]["stages"]
         return {"version": RECIPE_VERSION, **value}
@@ -153,6 +166,7 @@ SECTIONS: dict[str, type] = {
     "training": Training,
     "protocol": Protocol,
     "method": MethodChoice,
+    "text": Text,
     "pseudo": Pseudo,
 }
 _PSEUDO = frozenset(each.name for each in fields(Pseudo)) - {"settings"}

@@ -25,7 +25,7 @@ from boxless.errors import ConfigError, RunError
 from boxless.files import write_json
 from boxless.methods import METHODS
 from boxless.methods.base import Method
-from boxless.recipe import Pseudo, Recipe, read_recipe
+from boxless.recipe import Pseudo, Recipe, Text, read_recipe
 from boxless.settings import build
 from boxless.training.checkpoints import load_tensors, save_tensors
 
@@ -104,6 +104,7 @@ def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, fac
         },
         "supervision": "image labels",
         **({"pseudo_labels": recipe.to_dict()["pseudo"]} if recipe.pseudo != Pseudo() else {}),
+        **({"text": recipe.to_dict()["text"]} if recipe.text != Text() else {}),
         "method": recipe.method.name,
         "backbone": {
             "name": recipe.backbone.name,

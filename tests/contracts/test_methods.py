@@ -32,7 +32,7 @@ def example_batch(count: int = 4, stage: Stage | None = None) -> Batch:
     images = torch.rand(count, 3, SIZE, SIZE, generator=generator)
     labels = torch.arange(count) % CLASSES
     targets = torch.nn.functional.one_hot(labels, CLASSES).float()
-    pseudo = example_pseudo(count, 2 if stage.pseudo == "boxes" else 1) if stage and stage.pseudo else None
+    pseudo = example_pseudo(count, 1 if stage.pseudo == "maps" else 2) if stage and stage.pseudo else None
     return Batch(images, labels, targets, torch.arange(count), pseudo=pseudo)
 
 

@@ -119,7 +119,7 @@ def test_a_recipe_builds_its_method_with_settings_that_exist(path: Path) -> None
     assert type(method) is METHODS.load(path.stem.partition("-")[0])
     assert path.name == f"{recipe.method.name}-{recipe.backbone.name.partition('.')[0]}.yaml"
     assert recipe.data.source in ("sample", "") or recipe.data.format in SOURCES
-    for _, training in plan(method, recipe.training):
+    for _, training in plan(method, recipe.training, recipe.pseudo):
         build_optimizer(method, training)  # refuses modules that the network does not have
     assert ("pseudo" in content(path)) == any(stage.pseudo for stage in method.stages)
     # Refuses a source or a classifier that does not fit, and settles what a recipe leaves open: nothing.

@@ -119,10 +119,14 @@ def foreground_pooling(embeddings: Tensor, logits: Tensor) -> Tensor:
     """
     _check_patches(embeddings, logits, "logits")
     values = _precise(embeddings)
-    # Of logarithms the softmax is g / sum(g).
-    weights = F.logsigmoid(logits.to(values)).flatten(1).softmax(1)
     with torch.autocast(values.device.type, enabled=False):
-        return torch.einsum("bdp,bp->bd", values.flatten(2), weights)
+        return torch.einsum("bdhw,bhw->bd", values, foreground_weights(logits.to(values)))
+
+
+def foreground_weights(logits: Tensor) -> Tensor:
+    """The weights a of patches (b, h, w) in `foreground_pooling`, from g before the sigmoid; an image's sum to one."""
+    # Of logarithms the softmax is g / sum(g).
+    return F.logsigmoid(_precise(logits)).flatten(1).softmax(1).view(logits.shape)
 
 
 def image_classification(embeddings: Tensor, anchors: Tensor, targets: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ METHODS = Registry(
         "dips": "boxless.methods.dips:DiPS",
         "dips_unet": "boxless.methods.dips_unet:DiPSUNet",
         "fcam": "boxless.methods.fcam:FCAM",
+        "ted_loc": "boxless.methods.ted_loc:TeDLoc",
     },
 )
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, final
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, final
 
 from torch import Tensor, nn
 
 from boxless.backbones.base import Backbone
 from boxless.types import Batch, Localization
+
+if TYPE_CHECKING:
+    from boxless.text.classes import ClassTexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Needs:
     images: bool = False  # its losses look at the images themselves, also when features are cached
     own_forward: bool = False  # it changes images or inner features in training, so cached features are of no use
     trains: bool = True  # False: it localizes as built, and is never trained
+    text: Literal["", "optional", "required"] = ""  # embeddings of class names, by `Method.name_classes`
+    templates: str = "imagenet"  # the prompts that class names are put in, if a recipe names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,12 @@ class Stage:
 
     name: str
     images: bool = False  # its losses look at the images themselves, also when features are cached
-    pseudo: Literal["", "maps", "boxes"] = ""  # what it learns from besides image labels: `Batch.pseudo` holds it
+    # What it learns from besides image labels: `Batch.pseudo` holds it. Any: maps of classes, else boxes.
+    pseudo: Literal["", "maps", "boxes", "any"] = ""
     sources: tuple[str, ...] = ()  # where pseudo-labels come from if a recipe names none: the first that fits
     classifies: bool = True  # whether class scores change in it, so that their accuracy can select weights
+    localizes: bool = True  # whether maps change in it, so that their boxes can
+    teaches: bool = False  # it serves the pseudo-labels of the next alone: left out if another classifier does
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ class Method(nn.Module, ABC):
     paper: ClassVar[Paper]
     needs: ClassVar[Needs] = Needs()
     stages: ClassVar[tuple[Stage, ...]] = (Stage("training"),)
-    class_specific: ClassVar[bool] = True
+    class_specific: bool = True
     search_space: ClassVar[Mapping[str, Space]] = {}
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
@@ -110,6 +118,14 @@ class Method(nn.Module, ABC):
             module.eval()
         return self
 
+    def name_classes(self, texts: ClassTexts) -> None:
+        """Take the embeddings of class names, once and before training, into buffers that are part of the state.
+
+        Only of a method that needs text; one to which it is optional may never be told. A run that is opened is not
+        told again, so the buffers have their final shapes from the start. A method that declares a setting
+        ``dimensions`` gets it as wide as the embeddings are, if a recipe says nothing.
+        """
+
     def scores(self, images: Tensor) -> Tensor:
         """Class scores (b, k) of normalised images (b, 3, h, w); overridden where they come cheaper than maps."""
         return self.localize(images).logits
@@ -121,6 +137,10 @@ class Method(nn.Module, ABC):
         and whose ``fc`` is that layer, so that every map of `boxless.maps` can be taken of it.
         """
         return Scores(self)
+
+    def as_teacher(self) -> nn.Module:
+        """The classifier that its own pseudo-labels come from, by which it may not classify itself."""
+        return self.as_classifier()
 
     @abstractmethod
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:

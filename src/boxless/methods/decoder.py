@@ -77,7 +77,7 @@ class Decoder(nn.Module):
         super().__init__()
         width = max(channels // 2, 1) if width is None else width
         _refuse_below_one(channels=channels, stride=stride, width=width, resolution=resolution)
-        count = _doublings(stride, resolution)
+        count = doublings(stride, resolution)
         if last not in ("convolution", "block"):
             raise ConfigError(f"last: {last!r} is not known; it is 'convolution' or 'block'.")
         if last == "block" and not count:
@@ -87,14 +87,14 @@ class Decoder(nn.Module):
             )
         layers: list[nn.Module] = []
         if width < channels // 2:
-            layers += _unit(nn.Conv2d(channels, 2 * width, 1, bias=False))
+            layers += unit(nn.Conv2d(channels, 2 * width, 1, bias=False))
             channels = 2 * width
         for index in range(count - 1):
             inner = max(width >> index, min(width, NARROWEST))
-            layers += _block(channels, inner)
+            layers += enlarging_block(channels, inner)
             channels = inner
         if last == "block":
-            layers += _block(channels, MAPS)
+            layers += enlarging_block(channels, MAPS)
         elif count:
             layers.append(EnlargedConvolution(channels, MAPS, bias=True))
         else:
@@ -142,7 +142,7 @@ class UNetDecoder(nn.Module):
             raise ConfigError("stages: there is none to decode; give those of a backbone.")
         _refuse_below_one(resolution=resolution, widths=min(widths, default=1))
         coarsest = max(stage.stride for stage in stages)
-        count = _doublings(coarsest, resolution)
+        count = doublings(coarsest, resolution)
         if count > len(widths):
             raise ConfigError(
                 f"widths: {len(widths)} are too few; {count} blocks lead from stride {coarsest} to resolution "
@@ -185,7 +185,7 @@ class _Joining(nn.Module):
         self.below = EnlargedConvolution(channels, outputs)
         # A convolution of two grids side by side is the sum of one of each.
         self.beside = _convolution(finer, outputs) if finer else None
-        self.rest = nn.Sequential(*_ending(outputs), *_unit(_convolution(outputs, outputs)))
+        self.rest = nn.Sequential(*_ending(outputs), *unit(_convolution(outputs, outputs)))
 
     def forward(self, grid: Tensor, fine: Tensor | None) -> Tensor:
         grid = self.below(grid)
@@ -197,11 +197,13 @@ class _Joining(nn.Module):
         return joined
 
 
-def _block(channels: int, outputs: int) -> list[nn.Module]:
-    return [*_unit(EnlargedConvolution(channels, outputs)), *_unit(_convolution(outputs, outputs))]
+def enlarging_block(channels: int, outputs: int) -> list[nn.Module]:
+    """The layers of a block that doubles a grid's sides: two 3x3 convolutions, each normalised, with ReLU."""
+    return [*unit(EnlargedConvolution(channels, outputs)), *unit(_convolution(outputs, outputs))]
 
 
-def _unit(convolution: nn.Conv2d) -> list[nn.Module]:
+def unit(convolution: nn.Conv2d) -> list[nn.Module]:
+    """A convolution, batch normalisation and ReLU."""
     return [convolution, *_ending(convolution.out_channels)]
 
 
@@ -213,7 +215,7 @@ def _convolution(channels: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(channels, outputs, 3, padding=1, bias=False)
 
 
-def _doublings(stride: int, resolution: int) -> int:
+def doublings(stride: int, resolution: int) -> int:
     """How often a grid of this stride is enlarged twofold until its cells are no larger than the resolution."""
     return (-(-stride // resolution) - 1).bit_length()
 

@@ -26,7 +26,7 @@ from boxless.methods.sampling import PixelSampler
 from boxless.pseudo.records import Proposals
 from boxless.types import Batch, Localization
 
-CLASSIFICATION = Stage("classification")
+CLASSIFICATION = Stage("classification", localizes=False)
 LOCALIZATION = Stage("localization", images=True, pseudo="boxes", sources=("attention", "spectral"), classifies=False)
 Weight = Annotated[float, Ge(0)]
 Share = Annotated[float, Gt(0), Le(1)]

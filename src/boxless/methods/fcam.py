@@ -26,7 +26,7 @@ from boxless.pseudo.pixels import sample_seeds
 from boxless.pseudo.records import Proposals
 from boxless.types import Batch, Localization
 
-CLASSIFICATION = Stage("classification")
+CLASSIFICATION = Stage("classification", localizes=False)
 LOCALIZATION = Stage("localization", images=True, pseudo="maps", sources=("cam",), classifies=False)
 Weight = Annotated[float, Ge(0)]
 Pixels = Annotated[int, Ge(1)]

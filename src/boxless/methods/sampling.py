@@ -22,6 +22,7 @@ class PixelSampler:
     background_count: int | None
     background: Literal["outside", "anywhere"]
     dilation: int
+    otsu: bool = False
 
     def __call__(self, proposals: Proposals, generator: torch.Generator | None = None) -> Tensor:
         """Pseudo-labels (b, h, w) about one of the proposals of each image, all equally likely (section 2.3.4)."""
@@ -36,6 +37,7 @@ class PixelSampler:
             background_count=self.background_count,
             chosen=chosen,
             background=self.background,
+            otsu=self.otsu,
             dilation=self.dilation,
             generator=generator,
         )

@@ -57,6 +57,7 @@ def sample_pixels(
     background_count: int | None = None,
     chosen: Tensor | None = None,
     background: Literal["outside", "anywhere"] = "outside",
+    otsu: bool = False,
     dilation: int = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -90,6 +91,8 @@ def sample_pixels(
         chosen: (b,) int64, the number of the box, of those drawn by `choose_boxes`; drawn here if not given.
         background: ``outside`` the boxes, as the thesis has it, or ``anywhere`` on the map, as the authors' code and
             appendix I have it; then a pixel may be drawn as both, and is ignored.
+        otsu: Take the object from what is above Otsu's threshold of the map, and the background from what is not, as
+            far as there is any in the box and outside: so TeD-Loc does (thesis, section 3.6.1), whose box is the image.
         dilation: Side of the square, odd, that each drawn pixel grows to; a pixel in squares of both kinds is ignored.
             The authors' code has 3. Squares may reach over the sides of boxes.
         generator: Where random numbers come from.
@@ -111,6 +114,9 @@ def sample_pixels(
     inside, free = _parts(boxes, valid, chosen, (maps.shape[1], maps.shape[2]), generator)
     if background == "anywhere":
         free = torch.ones_like(free)
+    if otsu:
+        regions = otsu_regions(levels)
+        inside, free = _within(inside, regions), _within(free, ~regions)
     order = by_value(levels.flatten(1), generator)
     level, inside, free = (each.flatten(1).gather(1, order) for each in (levels, inside, free))
     best = first_share(inside.flip(1), foreground_share).flip(1)
@@ -184,6 +190,12 @@ def _parts(
     inside = rows[image, chosen][:, :, None] & columns[image, chosen][:, None, :]
     free = torch.bmm(rows.float().mT, columns.float()) == 0  # the number of boxes on each pixel
     return inside, free | ~free.any(2).any(1)[:, None, None]
+
+
+def _within(masks: Tensor, others: Tensor) -> Tensor:
+    """What of masks (b, h, w) lies in others too; all of a mask of which nothing does."""
+    both = masks & others
+    return torch.where(both.any(2).any(1)[:, None, None], both, masks)
 
 
 def _sides(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

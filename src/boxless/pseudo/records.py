@@ -55,6 +55,12 @@ class Proposals:
         boxes = torch.where(views[:, 4, None, None] > 0, mirrored, boxes)
         return replace(self, boxes=torch.where(self.valid[..., None], boxes, 0), views=views)
 
+    def on(self, grid: tuple[int, int]) -> Proposals:
+        """The same, with boxes in pixels of another grid, (height, width), that covers the same images."""
+        height, width = (new / old for new, old in zip(grid, self.grid, strict=True))
+        factors = torch.tensor([width, height, width, height]).to(self.boxes)
+        return replace(self, boxes=self.boxes * factors, grid=grid)
+
     def levels(self, chosen: Tensor) -> Tensor:
         """The activations (b, h, w) float32 of one box of each image, on the grid and as the images are shown.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -18,6 +19,7 @@ from boxless.pseudo.labels import RUN, Labeller, check_source, first_fitting, se
 from boxless.pseudo.proposals import ProposalSettings
 from boxless.pseudo.records import Proposals
 from boxless.pseudo.store import ProposalStore, image_key, network_digest
+from boxless.pseudo.table import MAP_SOURCES
 from boxless.pseudo.teacher import OWN, Teacher, check_teacher, open_teacher, own_teacher
 from boxless.recipe import Pseudo, Recipe, Training
 from boxless.settings import check
@@ -29,8 +31,8 @@ BATCH = 32  # images whose boxes are scored together, and between two writes
 _OF_ALL_STAGES = ("batch_size", "accumulate", "precision", "cache_features", "checkpoint_minutes", "seed", "stages")
 
 
-def plan(method: Method, training: Training) -> tuple[tuple[Stage, Training], ...]:
-    """The stages of a method with the settings of each.
+def plan(method: Method, training: Training, pseudo: Pseudo) -> tuple[tuple[Stage, Training], ...]:
+    """The stages of a method with the settings of each; without those that only teach, if another classifier does.
 
     Raises:
         ConfigError: A recipe names a stage that the method does not have, or a setting that is the same in all stages.
@@ -44,7 +46,15 @@ def plan(method: Method, training: Training) -> tuple[tuple[Stage, Training], ..
             raise ConfigError(f"{where}.{shared[0]}: it is the same in all stages; set training.{shared[0]}.")
         if settings.get("epochs") == "auto":
             raise ConfigError(f"{where}.epochs: give a number; what is not named here is that of training.epochs.")
-    return tuple((stage, _settings(training, stage.name)) for stage in method.stages)
+    used = [stage for stage in method.stages if pseudo.classifier == OWN or not stage.teaches]
+    return tuple((stage, _settings(training, stage.name)) for stage in used)
+
+
+def kind_of(stage: Stage, source: str) -> Literal["maps", "boxes"]:
+    """What a stage learns from with this source: one that learns from any takes maps of classes as they are."""
+    if stage.pseudo == "any":
+        return "boxes" if source in MAP_SOURCES else "maps"
+    return "boxes" if stage.pseudo == "boxes" else "maps"
 
 
 def settle(recipe: Recipe, method: Method, classes: Sequence[str]) -> Recipe:
@@ -66,7 +76,7 @@ def settle(recipe: Recipe, method: Method, classes: Sequence[str]) -> Recipe:
     name = recipe.pseudo.source
     if name == "auto":
         name = first_fitting(stage.sources, method.backbone) if stage.pseudo == "boxes" else stage.sources[0]
-    check_source(name, recipe.pseudo.settings, method.backbone, kind=stage.pseudo)
+    check_source(name, recipe.pseudo.settings, method.backbone, kind=kind_of(stage, name))
     if name == RUN and recipe.pseudo.classifier == OWN:
         raise ConfigError("pseudo.source: run takes the maps of a finished run; name its folder as pseudo.classifier.")
     if recipe.pseudo.classifier != OWN:
@@ -113,12 +123,13 @@ class Labelling:
         if not stage.pseudo:
             return None
         chosen = self.recipe.pseudo
-        settings = settings_of(chosen) if stage.pseudo == "boxes" else ProposalSettings(top_k=1)
-        source = check_source(chosen.source, chosen.settings, self.method.backbone, kind=stage.pseudo)
+        kind = kind_of(stage, chosen.source)
+        settings = settings_of(chosen) if kind == "boxes" else ProposalSettings(top_k=1)
+        source = check_source(chosen.source, chosen.settings, self.method.backbone, kind=kind)
         teacher = self._teacher()
-        labeller = Labeller(source, stage.pseudo, settings, self.method.backbone, teacher, len(self.classes))
+        labeller = Labeller(source, kind, settings, self.method.backbone, teacher, len(self.classes))
         made_from = {
-            "kind": stage.pseudo,
+            "kind": kind,
             "maps": chosen.source,
             "settings": dict(chosen.settings),
             "backbone": network_digest(self.method.backbone),

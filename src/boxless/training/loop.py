@@ -31,6 +31,7 @@ from boxless.training.checkpoints import (
 from boxless.training.events import MetricsLog
 from boxless.training.feeding import Feeder, Part
 from boxless.training.randomness import derive
+from boxless.training.selection import Selector
 from boxless.types import Batch, Features
 
 Plan = Sequence[tuple[Stage, Training]]  # the stages and the settings of each
@@ -67,7 +68,7 @@ class Loop:
     method: Method
     multi_label: bool
     feeder: Feeder
-    validate: Callable[[], float | None]  # the figure that weights are selected by, higher is better; None: the last
+    select: Selector  # the figure that weights are selected by, higher is better
     label: Callable[[Stage], Proposals | None]  # the pseudo-labels of all training images
     folder: Path
     listener: Listener
@@ -133,7 +134,7 @@ class Loop:
             self._save()
         self.listener.end()
         self.fabric.barrier()
-        if stage.classifies and self.progress.best is not None:
+        if self.select.judges(stage) and self.progress.best is not None:
             self.method.load_state_dict(load_tensors(self.folder / BEST), strict=False)
         self.progress = self.progress.after(stage=self.progress.stage + 1, epoch=0)
 
@@ -142,7 +143,7 @@ class Loop:
         self.optimizer = optim.build_optimizer(self.method, self.settings)
         if resumed:
             self.progress = load_checkpoint(self.folder / CHECKPOINT, self.method, self.optimizer)
-        elif stage.classifies:
+        elif self.select.judges(stage):
             self.progress = self.progress.after(best=None, best_epoch=None)
         self.step = Step(self.method, multi_label=self.multi_label)
         self.module, self.wrapped = self.fabric.setup(self.step, self.optimizer)
@@ -214,7 +215,7 @@ class Loop:
         batches, epoch = self._batches, self._epochs_before + self.progress.epoch
         self.feeder.examples.check_readable()
         means = {name: self._over_devices(value / batches) for name, value in self.progress.sums.items()}
-        figure = self.validate() if stage.classifies else None
+        figure = self.select() if self.select.judges(stage) else None
         if figure is not None and (self.progress.best is None or figure >= self.progress.best):  # of equals the latest
             self.progress = self.progress.after(best=figure, best_epoch=epoch)
             if self.fabric.is_global_zero:
@@ -225,7 +226,7 @@ class Loop:
             record["stage"] = stage.name
         record |= {f"loss/{name}": value for name, value in means.items()}
         if figure is not None:
-            record["val/class_accuracy"] = figure
+            record[f"val/{self.select.name}"] = figure
         self.progress = self.progress.after(epoch=self.progress.epoch + 1, batch=0, sums={})
         return record
 

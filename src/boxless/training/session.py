@@ -31,8 +31,10 @@ from boxless.training.feeding import Feeder
 from boxless.training.interrupt import Stop, stoppable
 from boxless.training.labelling import PSEUDO, Labelling, plan, settle
 from boxless.training.loop import BEST, CHECKPOINT, Loop, Plan
+from boxless.training.naming import name_classes, settle_text
 from boxless.training.resolve import resolve
-from boxless.training.validation import class_accuracy, look_at_maps
+from boxless.training.selection import CRITERIA, make_selector
+from boxless.training.validation import look_at_maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,11 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
     chosen = resolve(recipe, catalog, accelerator=accelerator, listener=listener) if fabric.is_global_zero else recipe
     recipe = from_dict(fabric.broadcast(chosen.to_dict()), "recipe")
     torch.manual_seed(recipe.training.seed)
+    recipe = settle_text(recipe, note=listener.note)
     method = runs.build_method(recipe, len(catalog.classes), pretrained=True)
     recipe = settle(recipe, method, catalog.classes)
-    stages = plan(method, recipe.training)
+    stages = plan(method, recipe.training, recipe.pseudo)
+    name_classes(recipe, method, catalog.classes, note=listener.note)
     if fabric.is_global_zero:
         recipe.save(folder / runs.RECIPE)  # only now: what cannot be built leaves no folder behind
     method = method.to(fabric.device)
@@ -134,16 +138,9 @@ def _loop(
     feeder = Feeder(
         train_set, train_cache, settings.batch_size, settings.accumulate, settings.seed, rank, world, fabric.device
     )
-
-    def validate() -> float | None:
-        if recipe.protocol.select != "classification" or not len(val_set):
-            return None
-        counts = class_accuracy(method, val_set, val_cache, fabric.device, rank=rank, world=world)
-        right, count = fabric.all_reduce(torch.tensor(counts, device=fabric.device), reduce_op="sum").tolist()  # type: ignore[union-attr]
-        return 100.0 * right / count if count else None
-
+    select = make_selector(recipe.protocol, method, catalog, val_set, val_cache, fabric)
     label = Labelling(recipe, method, train_set, catalog.classes, folder, fabric, listener, stop.raise_if_asked)
-    return Loop(fabric, stages, method, catalog.multi_label, feeder, validate, label, folder, listener, stop.asked)
+    return Loop(fabric, stages, method, catalog.multi_label, feeder, select, label, folder, listener, stop.asked)
 
 
 def _read(recipe: Recipe, listener: Listener) -> Catalog:
@@ -233,16 +230,16 @@ def _finish(
     warned: tuple[Warned, ...],
     caches: list[FeatureCache],
 ) -> None:
-    by_accuracy = progress.best is not None
-    criterion = "class accuracy on val" if by_accuracy else "last epoch"
-    if by_accuracy and not stages[-1][0].classifies:
+    selected = progress.best is not None
+    *before, _ = epochs = [int(each.epochs) for _, each in stages]
+    criterion = CRITERIA[recipe.protocol.select if selected else "last"]
+    if selected and progress.best_epoch is not None and progress.best_epoch < sum(before):
         criterion += f", then the last epoch of {stages[-1][0].name}"
-    last = sum(int(each.epochs) for _, each in stages) - 1
     facts = {
         "selection": {
             "criterion": criterion if method.needs.trains else "none: the method does not train",
             "value": progress.best,
-            "epoch": progress.best_epoch if by_accuracy or not method.needs.trains else last,
+            "epoch": progress.best_epoch if selected or not method.needs.trains else sum(epochs) - 1,
         },
         "training_seconds": round(progress.seconds, 1),
         "refused": dict(refused),
