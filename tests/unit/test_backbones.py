@@ -12,7 +12,7 @@ from torch import nn
 
 from boxless.backbones import weights
 from boxless.backbones.base import Backbone, Stage
-from boxless.backbones.table import BACKBONES
+from boxless.backbones.table import BACKBONES, Row
 from boxless.backbones.timm_backbone import TimmBackbone
 from boxless.errors import ConfigError, UnknownNameError, WeightsError
 from boxless.types import Features
@@ -400,9 +400,8 @@ def test_hub_offline_mode_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not weights.hub_answers()
 
 
-@pytest.mark.parametrize("row", BACKBONES, ids=lambda row: row.name)
-def test_the_table_tells_what_timm_knows(row: object) -> None:
-    assert hasattr(row, "name")
+@pytest.mark.parametrize("row", [row for row in BACKBONES if row.kind != "clip"], ids=lambda row: row.name)
+def test_the_table_tells_what_timm_knows(row: Row) -> None:
     config = timm.get_pretrained_cfg(row.name)
     assert config is not None
     assert config.has_weights

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from boxless.backbones.table import BACKBONES
 from boxless.errors import ConfigError
 from boxless.types import Features
+
+if TYPE_CHECKING:
+    from boxless.text.towers import TextTower
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Backbone(nn.Module, ABC):
         mean: Channel means that images are normalised with.
         std: Channel standard deviations that images are normalised with.
         licence: Licence of the pretrained weights, as their publisher states it.
+        text_dimensions: Width of the space that it shares with a text tower; 0 where it shares none.
     """
 
     stages: tuple[Stage, ...]
@@ -47,6 +51,7 @@ class Backbone(nn.Module, ABC):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     licence: str
+    text_dimensions: int = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,6 +111,17 @@ class Backbone(nn.Module, ABC):
     def gives_tokens(self) -> bool:
         """Whether :meth:`tap_tokens` can be asked for any."""
         return self.prefix_tokens > 0
+
+    def text_tower(self) -> TextTower:
+        """Build the text tower that it shares a space with, on the processor, with weights from the same source.
+
+        It is no part of the backbone and is not kept.
+
+        Raises:
+            ConfigError: It shares a space with none.
+        """
+        fitting = ", ".join(row.name for row in BACKBONES if row.kind == "clip")
+        raise ConfigError(f"{self.title} has no text tower; fitting: {fitting}; or name a model of texts apart.")
 
     @property
     def title(self) -> str:
