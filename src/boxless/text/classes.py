@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from boxless.errors import ConfigError, DataError
 from boxless.text import prompts
@@ -24,6 +25,7 @@ class ClassTexts:
     embeddings: Tensor  # (k, d) in float32, of unit length, in the order of classes
     names: tuple[tuple[str, ...], ...]  # of each class its name and synonyms, as prompts use them
     embed: Callable[[Sequence[str]], Tensor]  # n other words -> (n, d), with the same tower, templates and averages
+    lengths: Tensor | None = None  # (k,) mean lengths that the tower gave a class's prompts; None: of a file of rows
 
 
 def class_texts(
@@ -54,9 +56,7 @@ def class_texts(
     """
     if isinstance(tower, FileText):
         if names is not None:
-            raise ConfigError(
-                f"{names}: {tower.title} has embeddings of the classes themselves, and names change nothing; leave one."
-            )
+            raise ConfigError(f"{names}: {tower.title} has embeddings of classes, not of names; leave names out.")
         return ClassTexts(tower.rows(classes), tuple((each,) for each in classes), tower.rows)
     general = prompts.templates(templates)
     named = name_classes(classes, names, note)
@@ -65,21 +65,24 @@ def class_texts(
         for word in words:
             if not word.strip():
                 raise DataError(f"word {word!r}: it is empty, and there is nothing to embed.")
-        return _embedded(tower, [Named((word,)) for word in words], general)
+        return _embedded(tower, [Named((word,)) for word in words], general)[0]
 
-    return ClassTexts(_embedded(tower, named, general), tuple(each.names for each in named), embed)
+    embeddings, lengths = _embedded(tower, named, general)
+    return ClassTexts(embeddings, tuple(each.names for each in named), embed, lengths)
 
 
-def _embedded(tower: TextTower, named: Sequence[Named], general: Sequence[str]) -> Tensor:
+def _embedded(tower: TextTower, named: Sequence[Named], general: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Unit embeddings (n, d), and the mean lengths (n,) that the tower gave their prompts."""
     texts = [prompts.prompts(each.names, each.templates or general) for each in named]
     # Sorted, so that prompts share batches with the same others whatever the order of classes.
     distinct = sorted({prompt for each in texts for prompt in each})
-    found = dict(zip(distinct, tower(distinct), strict=True))
+    raw = tower.raw(distinct)
+    found = dict(zip(distinct, normalize(raw, dim=1), strict=True))
+    lengths = dict(zip(distinct, raw.norm(dim=1), strict=True))
     means = [torch.stack([found[prompt] for prompt in each]).mean(0) for each in texts]
     rows = torch.stack(means) if means else torch.zeros(0, tower.dimensions)
-    lengths = rows.norm(dim=1, keepdim=True)
-    if (lengths < _VANISHED).any():
-        culprit = named[int(lengths.argmin())]
+    spans = rows.norm(dim=1, keepdim=True)
+    if (spans < _VANISHED).any():
+        culprit = named[int(spans.argmin())]
         raise DataError(f"the embeddings of {', '.join(culprit.names)} cancel each other; leave synonyms out.")
-    embeddings: Tensor = rows / lengths
-    return embeddings
+    return rows / spans, torch.tensor([float(sum(lengths[prompt] for prompt in each)) / len(each) for each in texts])

@@ -41,8 +41,8 @@ def name_classes(classes: Sequence[str], file: Path | None, note: Callable[[str]
     """The names of classes, in their order.
 
     Without a file, underscores and hyphens of a class become spaces, the numbers before a name as in
-    ``001.Black_footed_Albatross`` go, and numbers of WordNet such as ``n01440764`` become the first of its words that
-    no other class has.
+    ``001.Black_footed_Albatross`` go, and numbers of WordNet such as ``n01440764`` become its first word for them, or,
+    where two classes share that, the names of Radford et al. ("Learning Transferable Visual Models", ICML 2021).
 
     Args:
         classes: As the data name them.
@@ -78,7 +78,7 @@ def _from_classes(classes: Sequence[str], note: Callable[[str], None]) -> list[s
 
 
 def _resolved(words: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """The first word of each, but where several have it, the name that Radford et al. (ICML 2021) gave the class."""
+    """The first word of each; where several have it, the names of Radford et al.; none where WordNet has no words."""
     firsts = [each[0].casefold() for each in words.values() if each]
     return {
         key: (_curated().get(key, each[0]) if firsts.count(each[0].casefold()) > 1 else each[0]) if each else ""
@@ -115,7 +115,7 @@ def _from_file(classes: Sequence[str], path: Path) -> list[Named]:
         raise ConfigError(f"{path}: {unknown[0]!r} is no class of the data; {nearest(unknown[0], classes)}")
     if missing:
         raise ConfigError(
-            f"{path}: {len(missing)} of {len(classes)} classes are not there: {_examples(map(repr, missing), 12)}; add them."
+            f"{path}: it lacks {len(missing)} of {len(classes)} classes: {_examples(map(repr, missing), 12)}; add them."
         )
     return [_named(path, each, content[each]) for each in classes]
 

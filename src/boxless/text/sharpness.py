@@ -27,11 +27,12 @@ def sharpness(scores: Tensor, targets: Tensor) -> float:
     An image of one class adds nothing. The variance, not the standard deviation, for the mean may be close to zero.
 
     Args:
-        scores: (n, k) after the softmax over classes, positive.
+        scores: (n, k) after the softmax over classes.
         targets: (n, k), true where an image has the class.
 
     Raises:
-        DataError: Shapes that differ, scores that are not positive, an image of no class, or none of several.
+        DataError: Shapes that differ, negative scores, an image of no class or all of whose classes score 0, or none of
+            several classes.
     """
     if scores.ndim != 2 or scores.shape != targets.shape:
         raise DataError(f"scores {tuple(scores.shape)}, targets {tuple(targets.shape)}: expected (n, k) of both.")
@@ -41,10 +42,10 @@ def sharpness(scores: Tensor, targets: Tensor) -> float:
         raise DataError(f"image {int((counts == 0).int().argmax())} has no class; leave it out.")
     if not (counts > 1).any():
         raise DataError("no image has several classes, and sharpness compares those of one image.")
-    if not (scores.isfinite() & (scores > 0)).all():
-        raise DataError("scores must be finite and positive: give the softmax of the logits.")
     values = scores.double()
     means = (values * present).sum(1) / counts
+    if not (values.isfinite() & (values >= 0)).all() or not (means > 0).all():
+        raise DataError("scores must be finite, and some of each image's positive: give the softmax of the logits.")
     variances = ((values - means[:, None]).square() * present).sum(1) / counts
     return float((variances / means).sum())
 

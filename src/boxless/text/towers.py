@@ -44,6 +44,10 @@ class TextTower(ABC):
             DataError: A prompt has more tokens than the context; none is cut.
         """
 
+    def raw(self, prompts: Sequence[str]) -> Tensor:
+        """The same as the model gives them, of lengths of their own, where a tower keeps these; else of unit length."""
+        return self(prompts)
+
 
 @final
 class OpenClipText(TextTower):
@@ -70,8 +74,12 @@ class OpenClipText(TextTower):
         self.dimensions = open_clip_models.dimensions(name)
         self.context = int(self.tokenizer.context_length)
 
-    @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Tensor:
+        """Embed prompts; see :class:`TextTower`."""
+        return normalize(self.raw(prompts), dim=1)
+
+    @torch.no_grad()
+    def raw(self, prompts: Sequence[str]) -> Tensor:
         """Embed prompts, some at a time; see :class:`TextTower`."""
         for prompt in prompts:
             count = self._count(prompt)
@@ -84,7 +92,7 @@ class OpenClipText(TextTower):
             self.model.encode_text(self.tokenizer(list(prompts[start : start + _BATCH])))
             for start in range(0, len(prompts), _BATCH)
         ]
-        return normalize(torch.cat(parts).float(), dim=1) if parts else torch.zeros(0, self.dimensions)
+        return torch.cat(parts).float() if parts else torch.zeros(0, self.dimensions)
 
     def _count(self, prompt: str) -> int:
         """Tokens of a prompt, those of its start and end among them; open_clip itself would cut what is too long."""
