@@ -18,7 +18,7 @@ import torch
 
 from boxless import __version__
 from boxless.backbones.base import Backbone
-from boxless.backbones.timm_backbone import TimmBackbone
+from boxless.backbones.build import build_backbone
 from boxless.data.transforms import Preprocess
 from boxless.devices import pick_device
 from boxless.errors import ConfigError, RunError
@@ -60,7 +60,7 @@ def build_method(recipe: Recipe, num_classes: int, *, pretrained: bool) -> Metho
         UnknownNameError: No such method or backbone.
     """
     kind: type[Method] = METHODS.load(recipe.method.name)
-    backbone: Backbone = TimmBackbone(
+    backbone = build_backbone(
         recipe.backbone.name,
         weights=recipe.backbone.weights if pretrained else "random",
         image_size=int(recipe.data.image_size),

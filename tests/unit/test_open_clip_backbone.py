@@ -4,16 +4,18 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from torch import Tensor
 
 from boxless.backbones import open_clip_models
-from boxless.backbones.build import build_backbone, check_name, preprocessing_of
+from boxless.backbones.build import build_backbone, check_name, preprocessing_of, whereabouts
 from boxless.backbones.clip_tower import ClipTower, need_tower
 from boxless.backbones.open_clip_backbone import OpenClipBackbone, licence_of
 from boxless.backbones.table import BACKBONES, Row
 from boxless.errors import ConfigError, UnknownNameError, WeightsError
+from boxless.pseudo.sources import Attention, class_attention
 from boxless.types import Features
 
 KINDS = ("vit", "eva", "siglip", "resnet", "convnext")
@@ -127,13 +129,13 @@ def test_other_sizes_are_as_open_clip_builds_the_network_for_them(tiny_clip: Tin
 @torch.no_grad()
 def test_a_cell_is_embedded_as_an_image_of_it_alone(tiny_clip: Tiny, kind: str) -> None:
     backbone = opened(tiny_clip(kind))
-    last = backbone.network._maps(images(96, 64), 4)[1]
+    last = backbone.model._maps(images(96, 64), 4)[1]
     cells = backbone.embeddings(images(96, 64))[1]
     assert cells.shape == (2, 24, 3, 2)
     if kind == "convnext":
-        alone = backbone.network.visual.head(backbone.network.visual.trunk.forward_head(last[:, :, 1:2, 1:2]))
+        alone = backbone.model.visual.head(backbone.model.visual.trunk.forward_head(last[:, :, 1:2, 1:2]))
     else:  # attention over copies of one cell gives its value, whatever the weights
-        pool = copy.deepcopy(backbone.network.visual.attnpool)
+        pool = copy.deepcopy(backbone.model.visual.attnpool)
         pool.positional_embedding.zero_()
         alone = pool(last[:, :, 1:2, 1:2].expand(-1, -1, 2, 2))
     torch.testing.assert_close(cells[:, :, 1, 1], alone, rtol=1e-5, atol=1e-5)
@@ -192,12 +194,29 @@ def test_a_convolutional_tower_is_refused_by_what_needs_patch_tokens(tiny_clip: 
         need_tower(build_backbone("test_resnet", weights="random"), "SCLIP")
 
 
+@pytest.mark.parametrize("kind", ["vit", "eva"])
+def test_attention_of_the_class_token_is_a_source_of_maps(tiny_clip: Tiny, kind: str) -> None:
+    backbone, shown = OpenClipBackbone(tiny_clip(kind)).train(), images(32, 48)
+    tower = need_tower(backbone, "this")
+    with torch.no_grad():
+        x, grid = tower.tokens(shown)
+        for index in range(2):
+            x = tower.block(index, x, grid)
+        weights = tower.attention(2, tower.normed(2, x), grid)
+    found = class_attention(backbone, shown)
+    assert backbone.model.training
+    torch.testing.assert_close(found.flatten(2), weights[:, :, 0, 1:])
+    assert Attention()(backbone, shown).shape == (2, 2, 4, 6)
+    with pytest.raises(ConfigError, match="gives no attention of a class token"):
+        class_attention(opened(tiny_clip("siglip")), shown)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_state_is_the_image_tower_alone_and_goes_round(tiny_clip: Tiny, kind: str) -> None:
     name = tiny_clip(kind)
     loaded, drawn = opened(name), opened(name, weights="random")
     state = loaded.state_dict()
-    assert set(state) == {f"network.visual.{key}" for key in whole(name).visual.state_dict()} | {"network.log_scale"}
+    assert set(state) == {f"model.visual.{key}" for key in whole(name).visual.state_dict()} | {"model.log_scale"}
     drawn.load_state_dict(copy.deepcopy(state))
     with torch.no_grad():
         for one, other in zip(loaded.embeddings(images(64)), drawn.embeddings(images(64)), strict=True):
@@ -209,7 +228,7 @@ def test_random_weights_are_not_those_of_the_folder_but_the_same_each_time(tiny_
     before = torch.random.get_rng_state()
     one, other, loaded = (opened(name, weights=source).state_dict() for source in ("random", "random", "auto"))
     assert torch.equal(before, torch.random.get_rng_state())
-    key = "network.visual.proj"
+    key = "model.visual.proj"
     assert torch.equal(one[key], other[key])
     assert not torch.equal(one[key], loaded[key])
 
@@ -232,7 +251,7 @@ def test_a_frozen_backbone_learns_nothing_and_one_that_is_not_does(tiny_clip: Ti
     backbone.train()
     assert not backbone(shown).grid.requires_grad
     assert not backbone.embeddings(shown)[1].requires_grad
-    assert not backbone.network.training
+    assert not backbone.model.training
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 
 
@@ -334,3 +353,14 @@ def test_the_table_tells_what_open_clip_knows(row: Row, monkeypatch: pytest.Monk
     backbone = OpenClipBackbone(row.name)
     assert round(sum(each.numel() for each in backbone.parameters()) / 1e6, 1) == row.parameters
     assert (backbone.prefix_tokens > 0, backbone.licence) == (row.prefix_tokens, row.licence)
+
+
+def test_where_weights_are_is_said(tiny_clip: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert whereabouts(tiny_clip()) == "in the folder"
+    assert whereabouts("open_clip:ViT-B-16") == "none, since no tag of weights is named"
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    assert whereabouts("open_clip:ViT-B-16/openai") == "to be fetched from the hub at the first use"
+    held = "timm/vit_base_patch16_clip_224.openai"
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda place, _: "a file" if place == held else None)
+    assert whereabouts("open_clip:ViT-B-16/openai") == "in the local hub cache"
+    assert whereabouts("open_clip:ViT-L-14/openai") == "to be fetched from the hub at the first use"

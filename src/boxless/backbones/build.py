@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import timm
 
+from boxless.backbones import weights as weight_sources
 from boxless.backbones.base import Backbone
 from boxless.errors import ConfigError, UnknownNameError
 
@@ -89,6 +92,29 @@ def check_name(name: str) -> None:
         clipseg_models.parse(name)
     elif not timm.is_model(name):
         raise UnknownNameError("backbone", name, timm.list_models())
+
+
+def whereabouts(name: str) -> str:
+    """Where the weights of a backbone are, in words; the errors are those of `check_name`."""
+    check_name(name)
+    family, place = family_of(name), name.partition(":")[2]
+    if family == "open_clip":
+        from boxless.backbones import open_clip_models
+
+        if place.startswith(open_clip_models.FOLDER):
+            return "in the folder"
+        if "/" not in place:
+            return "none, since no tag of weights is named"
+        cached = open_clip_models.in_hub_cache(name)
+    elif family == "clipseg":
+        if Path(place).is_dir():
+            return "in the folder"
+        cached = weight_sources.is_cached(place)
+    else:
+        if weight_sources.has_package(name):
+            return "in an installed package"
+        cached = weight_sources.in_hub_cache(name)
+    return "in the local hub cache" if cached else "to be fetched from the hub at the first use"
 
 
 def family_of(name: str) -> str:

@@ -116,6 +116,14 @@ class ClipTower(nn.Module, ABC):
         q, k, _ = self.qkv(index, y, grid)
         return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)
 
+    def class_attention(self, images: Tensor) -> Tensor:
+        """What the class token of the last block attends to, of the patches: (b, heads, rows, columns)."""
+        x, grid = self.tokens(images)
+        for index in range(self.depth - 1):
+            x = self.block(index, x, grid)
+        weights = self.attention(self.depth - 1, self.normed(self.depth - 1, x), grid)
+        return weights[:, :, 0, self.prefix :].unflatten(2, grid)
+
     def stage_names(self) -> list[tuple[str, int, int]]:
         """Name, channels and stride of each block."""
         return [(f"{self.place}.{index}", self.width, self.patch) for index in range(self.depth)]

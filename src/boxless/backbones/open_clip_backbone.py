@@ -48,13 +48,13 @@ class OpenClipBackbone(Backbone):
         super().__init__()
         self.name, self.image_size, self._weights = name, image_size, weights
         whole = models.create(name, weights)
-        self.network = _opened(whole.visual, whole.logit_scale)
-        self.prefix_tokens = self.network.prefix
+        self.model = _opened(whole.visual, whole.logit_scale)
+        self.prefix_tokens = self.model.prefix
         self.class_token = self.prefix_tokens > 0
         self.text_dimensions = models.dimensions(name)
         _, self.mean, self.std = models.preprocess(name)
         self.licence = licence_of(name)
-        blocks = [Stage(*each) for each in self.network.stage_names()]
+        blocks = [Stage(*each) for each in self.model.stage_names()]
         self.stages = (*blocks, Stage(JOINT, self.text_dimensions, blocks[-1].stride))
         self._check(image_size, image_size)
         self.tap(-1)
@@ -62,7 +62,7 @@ class OpenClipBackbone(Backbone):
     @property
     def tower(self) -> ClipTower | None:
         """The transformer step by step; None where the image tower is convolutional."""
-        return self.network if isinstance(self.network, ClipTower) else None
+        return self.model if isinstance(self.model, ClipTower) else None
 
     def text_tower(self) -> TextTower:
         """See :class:`Backbone`; with random weights it is the one that belongs to them."""
@@ -76,7 +76,7 @@ class OpenClipBackbone(Backbone):
         if not wanted:
             return Features(())
         self._check(*images.shape[2:])
-        found: dict[int, Any] = self.network.read(images, wanted)
+        found: dict[int, Any] = self.model.read(images, wanted)
         grids = tuple(found[tap][0] for tap in self.taps)
         if not self.token_taps:
             return Features(grids)
@@ -89,10 +89,10 @@ class OpenClipBackbone(Backbone):
         """
         self._check(*images.shape[2:])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return self.network.embeddings(images)
+            return self.model.embeddings(images)
 
     def _check(self, height: int, width: int) -> None:
-        patch = self.network.patch
+        patch = self.model.patch
         if min(height, width) < patch:
             raise ConfigError(
                 f"{self.name} does not take images of {height} x {width} pixels: they are smaller than one of its "

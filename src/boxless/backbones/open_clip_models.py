@@ -141,20 +141,23 @@ def _check_source(name: str, weights: str, architecture: str, *, wanting: bool) 
         )
 
 
-def _check_reach(name: str, repository: str) -> None:
-    """Refuse weights that are neither in the local cache nor within reach, before open_clip tries for long."""
-    from huggingface_hub import try_to_load_from_cache
-
+def in_hub_cache(name: str) -> bool:
+    """Whether the hub's local cache holds the weights of the tag; errors as those of `parse`."""
+    architecture, tag = parse(name)
+    repository = library().get_pretrained_cfg(architecture, tag)["hf_hub"] if tag else ""
     identifier, _, file = repository.rpartition("/")
     stem = file.rpartition(".")[0]
     files = (file, f"{stem}.safetensors") if file else ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-    if any(isinstance(try_to_load_from_cache(identifier, each), str) for each in files):
-        return
-    if not weight_sources.hub_answers():
+    return bool(identifier) and weight_sources.is_cached(identifier, files)
+
+
+def _check_reach(name: str, repository: str) -> None:
+    """Refuse weights that are neither in the local cache nor within reach, before open_clip tries for long."""
+    if not in_hub_cache(name) and not weight_sources.hub_answers():
         raise WeightsError(
-            f"backbone {name}: its weights are on the hub ({identifier}), which is out of reach, and not in the local "
-            f"cache; connect once, or name a folder that has them as {FAMILY}{FOLDER}FOLDER, or take random weights "
-            "with --set backbone.weights=random"
+            f"backbone {name}: its weights are on the hub ({repository.rpartition('/')[0]}), which is out of reach, "
+            f"and not in the local cache; connect once, or name a folder that has them as {FAMILY}{FOLDER}FOLDER, or "
+            "take random weights with --set backbone.weights=random"
         )
 
 

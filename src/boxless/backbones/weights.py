@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -77,13 +78,18 @@ def has_package(name: str) -> bool:
 
 def in_hub_cache(name: str) -> bool:
     """Whether the hub's local cache holds the weights, so that no connection is needed."""
-    from huggingface_hub import try_to_load_from_cache
-
     repository = timm.get_pretrained_cfg(name).hf_hub_id
     if not repository:
         return False
     repository = repository if repository.count("/") and not repository.endswith("/") else f"{repository}{name}"
-    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in _HUB_FILES)
+    return is_cached(repository)
+
+
+def is_cached(repository: str, files: Sequence[str] = ("model.safetensors", "pytorch_model.bin")) -> bool:
+    """Whether the hub's local cache holds any of these files of a repository."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
 
 
 def hub_answers(timeout: float = 3.0) -> bool:
@@ -96,9 +102,6 @@ def hub_answers(timeout: float = 3.0) -> bool:
             return True
     except OSError:
         return False
-
-
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def _load_from_package(model: nn.Module) -> None:

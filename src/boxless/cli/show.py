@@ -79,23 +79,17 @@ _NEEDS = {
 
 
 def _backbone(name: str, output: Output) -> dict[str, Any]:
-    from boxless.backbones import weights
-    from boxless.backbones.timm_backbone import TimmBackbone
+    from boxless.backbones.build import build_backbone, whereabouts
 
-    network = TimmBackbone(name, weights="random")
+    network = build_backbone(name, weights="random")
     parameters = sum(each.numel() for each in network.parameters()) / 1e6
-    if weights.has_package(name):
-        where = "in an installed package"
-    elif weights.in_hub_cache(name):
-        where = "in the local hub cache"
-    else:
-        where = "to be fetched from the hub at the first use"
     facts = {
         "name": name,
         "parameters": f"{parameters:.1f} million",
         "licence of the weights": network.licence,
-        "weights": where,
+        "weights": whereabouts(name),
         "class and register tokens": network.prefix_tokens,
+        "dimensions shared with texts": network.text_dimensions,
         "mean": network.mean,
         "std": network.std,
     }

@@ -11,11 +11,11 @@ import timm
 import torch
 
 from boxless.backbones.base import Backbone
-from boxless.backbones.timm_backbone import TimmBackbone
+from boxless.backbones.build import build_backbone, preprocessing_of
 from boxless.data.catalog import Catalog
 from boxless.data.transforms import Preprocess
 from boxless.devices import pick_device
-from boxless.errors import ConfigError, DataError, UnknownNameError
+from boxless.errors import ConfigError, DataError
 from boxless.pseudo.annotators import Material
 from boxless.pseudo.store import network_digest
 from boxless.pseudo.teacher import open_teacher
@@ -56,7 +56,7 @@ def open_material(
     Args:
         classifier: A run folder or a timm model.
         catalog: The data.
-        backbone: A timm model for the maps; None takes that of the run, or the classifier's own network.
+        backbone: Of any family, for the maps; None takes that of the run, or the classifier's own network.
         image_size: Side of the square that images are resized to; None takes that of the classifier.
         device: Where all goes.
 
@@ -72,21 +72,18 @@ def open_material(
         own, size = recipe.backbone.name, int(recipe.data.image_size)
     elif timm.is_model(classifier):
         classes, own = catalog.classes, classifier
-        size = timm.get_pretrained_cfg(classifier).input_size[1]
+        size = preprocessing_of(classifier)[0]
     else:
         raise ConfigError(
             f"classifier {classifier!r}: no folder of a finished run and no timm model; give one of these."
         )
     name, side = backbone or own, image_size or size
-    if not timm.is_model(name):
-        raise UnknownNameError("backbone", name, timm.list_models())
-    config = timm.get_pretrained_cfg(name)
-    preprocess = Preprocess(side, config.mean, config.std)
+    preprocess = Preprocess(side, *preprocessing_of(name)[1:])
     teacher = open_teacher(classifier, classes, preprocess, chosen)
     if backbone is None and teacher.method is not None:
         network: Backbone = teacher.method.backbone
     else:
-        network = TimmBackbone(name, image_size=side).to(chosen).eval().requires_grad_(requires_grad=False)
+        network = build_backbone(name, image_size=side).to(chosen).eval().requires_grad_(requires_grad=False)
     return Opened(Material(network, teacher, len(classes)), preprocess, classes, chosen, catalog.classes)
 
 

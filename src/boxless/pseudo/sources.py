@@ -15,7 +15,8 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
-from boxless.backbones.base import Backbone
+from boxless.backbones.base import Backbone, evaluating
+from boxless.backbones.clip_tower import ClipTower
 from boxless.backbones.table import BACKBONES
 from boxless.errors import ConfigError
 from boxless.maps.attention import unfused
@@ -89,7 +90,8 @@ class Attention(MapSource):
 
     def count(self, backbone: Backbone) -> int:
         """As many as the backbone has heads, or five; see :class:`MapSource`."""
-        heads = int(_last_attention(backbone).num_heads)
+        tower = _clip(backbone)
+        heads = tower.heads if tower else int(_last_attention(backbone).num_heads)
         if self.heads == "all":
             return heads
         if heads < FIRST:
@@ -167,13 +169,18 @@ def class_attention(backbone: Backbone, images: Tensor) -> Tensor:
     become 0.
 
     Args:
-        backbone: A vision transformer of timm with a class token; fused attention is computed as a matrix meanwhile.
+        backbone: A vision transformer of timm or of CLIP with a class token; fused attention is computed as a matrix
+            meanwhile.
         images: See :class:`MapSource`.
 
     Raises:
         ConfigError: The backbone has no such attention, or does not take this size.
         DataError: The images are no batch.
     """
+    tower = _clip(backbone)
+    if tower:
+        with evaluating(backbone), torch.no_grad():
+            return exact(tower.class_attention(as_batch(images))).nan_to_num(0.0)
     _last_attention(backbone)
     model: Any = backbone.model
     layer = f"backbone.model.blocks.{len(model.blocks) - 1}.attn.attn_drop"
@@ -220,6 +227,12 @@ def _tapping(backbone: Backbone, stage: int) -> Iterator[None]:
         yield
     finally:
         backbone.taps, backbone.token_taps = taps, token_taps
+
+
+def _clip(backbone: Backbone) -> ClipTower | None:
+    """CLIP's transformer, where the backbone is one with a class token."""
+    tower = getattr(backbone, "tower", None)
+    return tower if isinstance(tower, ClipTower) and tower.prefix else None
 
 
 def _last_attention(backbone: Backbone) -> Any:
