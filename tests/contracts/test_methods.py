@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from boxless.backbones.timm_backbone import TimmBackbone
+from boxless.backbones.build import build_backbone
+from boxless.errors import ConfigError
 from boxless.methods import METHODS
 from boxless.methods.base import Method, Paper, Stage
 from boxless.pseudo.records import Proposals
@@ -16,11 +19,40 @@ from boxless.types import Batch
 
 CLASSES, SIZE = 5, 96
 BACKBONES = ("test_efficientnet", "test_vit")
+CLIPS = ("tiny CLIP", "tiny EVA-CLIP", "tiny convolutional CLIP", "tiny CLIPSeg")
+FOLDERS: dict[str, str] = {}  # of those, by these names
 
 
-def make(name: str, backbone: str, *, frozen: bool = False) -> Method:
+@pytest.fixture(scope="module", autouse=True)
+def _clips(tiny_clip: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    transformers: Any = pytest.importorskip("transformers")
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
+    decoder = {"reduce_dim": 8, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 16}
+    config = transformers.CLIPSegConfig(
+        text_config={**tower, "num_hidden_layers": 1, "vocab_size": 64},
+        vision_config={**tower, "num_hidden_layers": 4, "image_size": SIZE, "patch_size": 16},
+        projection_dim=8, extract_layers=[0, 1, 3], **decoder,
+    )  # fmt: skip
+    torch.manual_seed(4)
+    place = tmp_path_factory.mktemp("clipseg")
+    transformers.CLIPSegForImageSegmentation(config).save_pretrained(place)
+    kinds = [tiny_clip("vit"), tiny_clip("eva"), tiny_clip("resnet"), f"clipseg:{place}"]
+    FOLDERS.update(zip(CLIPS, kinds, strict=True))
+
+
+def fitting(name: str) -> list[str]:
+    """The backbones that a method is tried on: one that compares images with names needs such as were trained for it."""
+    if METHODS.load(name).needs.text != "required":
+        return list(BACKBONES)
+    if name == "clipseg":
+        return ["tiny CLIPSeg"]
+    return [*CLIPS[:2], *(CLIPS[2:3] if name == "clip" else ())]
+
+
+def make(name: str, backbone: str, *, frozen: bool = False, weights: str | None = None) -> Method:
     torch.manual_seed(0)
-    network = TimmBackbone(backbone, weights="random", image_size=SIZE)
+    usual = "auto" if backbone in FOLDERS else "random"
+    network = build_backbone(FOLDERS.get(backbone, backbone), weights=weights or usual, image_size=SIZE)
     if frozen:
         network.freeze()
     method: Method = METHODS.load(name)(network, CLASSES)
@@ -52,13 +84,14 @@ def example_pseudo(count: int, places: int) -> Proposals:
     )
 
 
-pairs = pytest.mark.parametrize(("name", "backbone"), [(n, b) for n in METHODS for b in BACKBONES])
+TRAINED = [name for name in METHODS if METHODS.load(name).needs.trains]
+pairs = pytest.mark.parametrize(("name", "backbone"), [(n, b) for n in METHODS for b in fitting(n)])
 stages = pytest.mark.parametrize(
     ("name", "backbone", "stage"),
     [
         pytest.param(n, b, stage, id=f"{n}-{b}-{stage.name}")
-        for n in METHODS
-        for b in BACKBONES
+        for n in TRAINED
+        for b in fitting(n)
         for stage in METHODS.load(n).stages
     ],
 )
@@ -132,16 +165,18 @@ def test_a_map_does_not_depend_on_batch_mates(name: str, backbone: str) -> None:
     with torch.inference_mode():
         together, alone = method.localize(batch.images), method.localize(batch.images[1:2])
     # Other batch sizes take other convolution kernels, hence not bit for bit.
-    torch.testing.assert_close(together.maps[1:2], alone.maps, atol=1e-4, rtol=0)
+    torch.testing.assert_close(together.maps[1:2], alone.maps, atol=5e-4, rtol=0)
     torch.testing.assert_close(together.logits[1:2], alone.logits, atol=1e-4, rtol=1e-4)
 
 
 @pairs
 def test_state_round_trips(name: str, backbone: str) -> None:
     method, batch = make(name, backbone).eval(), example_batch()
-    torch.manual_seed(123)
-    network = TimmBackbone(backbone, weights="random", image_size=SIZE)
-    other = METHODS.load(name)(network, CLASSES).eval()
+    other = make(name, backbone, weights="random").eval()
+    with torch.no_grad():
+        for value in other.state_dict().values():
+            if value.is_floating_point():
+                value.mul_(1 + 0.1 * torch.rand(value.shape))
     with torch.inference_mode():
         before = other.localize(batch.images).logits
         other.load_state_dict(method.state_dict())
@@ -206,7 +241,7 @@ def test_cached_features_give_the_same_losses(name: str, backbone: str, stage: S
     assert {k: v.item() for k, v in from_cache.items()} == pytest.approx({k: v.item() for k, v in computed.items()})
 
 
-@pairs
+@pytest.mark.parametrize(("name", "backbone"), [(n, b) for n in TRAINED for b in fitting(n)])
 def test_images_with_several_labels_are_taken(name: str, backbone: str) -> None:
     for stage in METHODS.load(name).stages:
         batch, method = example_batch(stage=stage), make(name, backbone).train()
@@ -237,6 +272,18 @@ def test_it_says_whether_the_maps_of_two_classes_differ(name: str, backbone: str
     else:
         assert torch.equal(maps[:, 0], maps[:, 1])
         assert maps.any()
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in TRAINED])
+def test_what_does_not_train_refuses_to_learn(name: str) -> None:
+    with pytest.raises(ConfigError, match="learns nothing"):
+        make(name, fitting(name)[0]).losses(example_batch(), 0.0)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in TRAINED])
+def test_what_compares_images_with_names_refuses_other_backbones_and_names_some_that_fit(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"test_vit.*fitting: .*:"):
+        make(name, "test_vit")
 
 
 @pytest.mark.parametrize("name", list(METHODS))

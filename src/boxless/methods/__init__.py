@@ -18,8 +18,14 @@ METHODS = Registry(
         "dips": "boxless.methods.dips:DiPS",
         "dips_unet": "boxless.methods.dips_unet:DiPSUNet",
         "fcam": "boxless.methods.fcam:FCAM",
+        "clip": "boxless.methods.clip:CLIP",
+        "sclip": "boxless.methods.sclip:SCLIP",
+        "naclip": "boxless.methods.naclip:NACLIP",
+        "clip_es": "boxless.methods.clip_es:CLIPES",
+        "clipseg": "boxless.methods.clipseg:CLIPSeg",
         "ted_loc": "boxless.methods.ted_loc:TeDLoc",
     },
 )
 
 DEFAULT_METHOD = "cam"  # for a user who names none: it trains on any backbone in minutes
+DEFAULT_ZERO_SHOT = "clip_es"  # what CLIP teaches with where no method is named: the thesis takes its boxes and maps
