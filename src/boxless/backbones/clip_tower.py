@@ -6,6 +6,7 @@ attention in the place of the network's. Tokens are batch first, (b, t, c), clas
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,7 @@ class ClipTower(nn.Module, ABC):
     def attention(self, index: int, y: Tensor, grid: Grid) -> Tensor:
         """Weights of a block's attention, (b, heads, t, t)."""
         q, k, _ = self.qkv(index, y, grid)
-        return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)
+        return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
 
     def class_attention(self, images: Tensor) -> Tensor:
         """What the class token of the last block attends to, of the patches: (b, heads, rows, columns)."""
@@ -122,7 +123,7 @@ class ClipTower(nn.Module, ABC):
         for index in range(self.depth - 1):
             x = self.block(index, x, grid)
         weights = self.attention(self.depth - 1, self.normed(self.depth - 1, x), grid)
-        return weights[:, :, 0, self.prefix :].unflatten(2, grid)
+        return weights[:, :, 0, self.prefix :].reshape(*weights.shape[:2], *grid)
 
     def stage_names(self) -> list[tuple[str, int, int]]:
         """Name, channels and stride of each block."""
@@ -151,7 +152,8 @@ class ClipTower(nn.Module, ABC):
         return self.pooled(x), self._parted(self.embed(x), grid)[0]
 
     def _parted(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-        return tokens[:, self.prefix :].mT.unflatten(2, grid), tokens[:, : self.prefix]
+        patches = tokens[:, self.prefix :].mT
+        return patches.reshape(*patches.shape[:2], *grid), tokens[:, : self.prefix]
 
 
 def need_tower(backbone: Backbone, what: str) -> ClipTower:

@@ -62,11 +62,13 @@ class OpenClipTower(ClipTower):
         return out
 
     def residual(self, index: int, x: Tensor, attended: Tensor) -> Tensor:
-        return x + self.blocks[index].ls_1(attended)
+        change: Tensor = self.blocks[index].ls_1(attended)
+        return x + change
 
     def mlp(self, index: int, x: Tensor) -> Tensor:
         block = self.blocks[index]
-        return x + block.ls_2(block.mlp(block.ln_2(x)))
+        change: Tensor = block.ls_2(block.mlp(block.ln_2(x)))
+        return x + change
 
     def block(self, index: int, x: Tensor, grid: Grid) -> Tensor:
         out: Tensor = self.blocks[index](x)
@@ -77,10 +79,12 @@ class OpenClipTower(ClipTower):
         return out
 
     def embed(self, x: Tensor) -> Tensor:
-        return self.last_norm(x) @ self.visual.proj
+        projection: Tensor = self.visual.proj
+        return self.last_norm(x) @ projection
 
     def pooled(self, x: Tensor) -> Tensor:
-        return self.visual._pool(x)[0] @ self.visual.proj
+        out: Tensor = self.visual._pool(x)[0] @ self.visual.proj
+        return out
 
 
 class TimmTower(ClipTower):
@@ -205,7 +209,7 @@ class TimmTower(ClipTower):
 
 def _by_heads(joined: Tensor, heads: int) -> tuple[Tensor, ...]:
     """Three tensors (b, heads, t, c / heads) of their channels one after another, (b, t, 3 * c)."""
-    return tuple(joined.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4))
+    return joined.reshape(*joined.shape[:2], 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def _is_plain(block: Any) -> bool:

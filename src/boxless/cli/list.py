@@ -102,6 +102,6 @@ TABLES = {
     "annotators": Listing("what annotate --annotator takes", ("name", "what"), _annotators),
 }
 _AFTER = {
-    "backbones": "Any other timm model works too, such as --backbone resnet26d.",
+    "backbones": "Any other model of timm works too, such as resnet26d, or of open_clip, as open_clip:RN101/openai.",
     "datasets": "Your own folder of images, with one folder per class, works the same way.",
 }

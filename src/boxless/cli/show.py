@@ -171,7 +171,7 @@ def _recipe(name: str, output: Output) -> dict[str, Any]:
 
 
 def _stage(stage: Stage) -> str:
-    learns = {"maps": "a map of each image", "boxes": "boxes of each image"}
+    learns = {"maps": "a map of each image", "boxes": "boxes of each image", "any": "maps or boxes of each image"}
     if not stage.pseudo:
         return stage.name
     return f"{stage.name} from {learns[stage.pseudo]} ({' or '.join(stage.sources)}; --set pseudo.source=...)"
