@@ -4,7 +4,8 @@
 
 Each row is a training from a recipe with one seed, then an evaluation on the sample's test split. With --methods the
 rows are the recipes of recipes/sample, without it CAM's and variants of it and of others. What a recipe as it stands
-finds is also written into its file and into docs/methods.md, and with variants into docs/pseudo-labels.md. With --keep
+finds is also written into its file and into docs/methods.md, and with variants into docs/pseudo-labels.md and
+docs/clip.md. With --keep
 a second call goes on where the first one was stopped.
 """
 
@@ -16,12 +17,13 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from _machine import describe
+from _words import words_file
 
 import boxless
 from boxless.methods import METHODS
@@ -37,6 +39,7 @@ PAGE = ROOT / "docs" / "methods.md"
 MARKS = ("<!-- made by benchmarks/accuracy.py: begin -->", "<!-- end -->")
 BACKBONE = "tf_efficientnet_lite0"
 BASE = "cam"  # what the other rows are compared with
+WORDS = "wordllama"  # stands for a file of embeddings of class names
 VARIANTS: dict[str, dict[str, object]] = {
     "cam": {},
     "cam, as the paper: one stage, 1024 channels": {"method.fuse": False, "method.hidden": 1024},
@@ -45,9 +48,24 @@ VARIANTS: dict[str, dict[str, object]] = {
     "cam, last stage, no convolution": {"method.stride": 32, "method.hidden": 0, "method.fuse": False},
     "fcam, seeds alone": {"method.crf_weight": 0.0, "method.size_weight": 0.0},
     "dips, pixels alone": {"method.crf_weight": 0.0},
+    "cam, no convolution: a linear classifier": {"method.hidden": 0},
+    "ted_loc": {},
+    "ted_loc, distillation alone, maps by anchors": {
+        "method.patch_weight": 0.0,
+        "method.image_weight": 0.0,
+        "method.localization": "anchors",
+    },
+    "ted_loc, distillation and patches": {"method.image_weight": 0.0},
+    "ted_loc, patches alone": {"method.distillation_weight": 0.0, "method.image_weight": 0.0},
+    "ted_loc, maps by anchors": {"method.localization": "anchors"},
+    "ted_loc, text as it is": {"method.anchors": "text", "text.model": WORDS},
+    "ted_loc, text by QR": {"method.anchors": "qr", "text.model": WORDS},
+    "ted_loc, text polar": {"method.anchors": "polar", "text.model": WORDS},
 }
 TAUGHT = ("cam", "attention", "fcam, seeds alone", "fcam", "dips, pixels alone", "dips", "dips_unet")
 TAUGHT_PAGE = ROOT / "docs" / "pseudo-labels.md"
+NAMED = ("cam", *(name for name in VARIANTS if name.startswith(("cam, no convolution", "ted_loc"))))
+NAMED_PAGE = ROOT / "docs" / "clip.md"
 
 
 def main() -> None:
@@ -86,8 +104,16 @@ def train(name: str, settings: Mapping[str, object], folder: Path) -> Path:
         if (run / RECIPE).exists():
             boxless.train(None, run, resume=True, device="cpu")
         else:
-            boxless.train(None, run, recipe=recipe_of(name), settings=settings, device="cpu")
+            words = {key: str(words_file(folder)) for key, value in settings.items() if value == WORDS}
+            boxless.train(
+                None, run, recipe=recipe_of(name), settings={**settings, **words, **shared(name, folder)}, device="cpu"
+            )
     return run
+
+
+def shared(name: str, folder: Path) -> dict[str, object]:
+    """Variants of one recipe whose pseudo-labels come out the same make them once."""
+    return {"pseudo.folder": str(folder / "pseudo")} if "pseudo" in recipe_of(name).read_text(encoding="utf-8") else {}
 
 
 def figures(report: Report, base: Report | None) -> dict[str, Any]:
@@ -127,7 +153,8 @@ def record(name: str, row: Mapping[str, Any]) -> None:
     if not row["settings"]:
         write_recipe(recipe_of(name), found["rows"][name])
         write_page(PAGE, table(found["rows"]))
-    write_page(TAUGHT_PAGE, taught_table(found["rows"]))
+    write_page(TAUGHT_PAGE, rows_table(found["rows"], TAUGHT, TAUGHT_COLUMNS))
+    write_page(NAMED_PAGE, rows_table(found["rows"], NAMED, NAMED_COLUMNS))
 
 
 def write_recipe(path: Path, row: Mapping[str, Any]) -> None:
@@ -187,22 +214,35 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join([MARKS[0], *lines, MARKS[1]])
 
 
-def taught_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The part of docs/pseudo-labels.md that is made here: what pseudo-labels teach, and what errors are left."""
-    columns: dict[str, tuple[str, int]] = {
-        "ORACLE: these boxes": ("max_box_accuracy_oracle", 1),
-        "Otsu: no box": ("box_accuracy_otsu", 1),
-        "mean IoU": ("mean_iou_otsu", 3),
-        "thresholds near the best": ("threshold_width_oracle", 2),
-        "LPE": ("error_part_otsu", 1),
-        "LME": ("error_more_otsu", 1),
-        "minutes of steps": ("train_seconds", 0),
-    }
+Columns = Mapping[str, tuple[str, int]]
+TAUGHT_COLUMNS: Columns = {  # of docs/pseudo-labels.md: what pseudo-labels teach, and what errors are left
+    "ORACLE: these boxes": ("max_box_accuracy_oracle", 1),
+    "Otsu: no box": ("box_accuracy_otsu", 1),
+    "mean IoU": ("mean_iou_otsu", 3),
+    "thresholds near the best": ("threshold_width_oracle", 2),
+    "LPE": ("error_part_otsu", 1),
+    "LME": ("error_more_otsu", 1),
+    "minutes of steps": ("train_seconds", 0),
+}
+NAMED_COLUMNS: Columns = {  # of docs/clip.md: boxes and classes of one set of weights
+    "ORACLE: these boxes": ("max_box_accuracy_oracle", 1),
+    f"less {BASE}'s": (f"box_accuracy_less_{BASE}_oracle-test", 1),
+    "Otsu: no box": ("box_accuracy_otsu", 1),
+    "class accuracy": ("class_accuracy", 1),
+    "top-1 loc.": ("top1_localization_otsu", 1),
+    "mean IoU": ("mean_iou_otsu", 3),
+}
+
+
+def rows_table(rows: Mapping[str, Mapping[str, Any]], names: Sequence[str], columns: Columns) -> str:
+    """The part of a page that is made here: some rows, and some of their figures."""
     lines = [f"| method | {' | '.join(columns)} |", "|" + "---|" * (len(columns) + 1)]
-    for name in TAUGHT:
+    for name in names:
         row = rows.get(name, {})
         cells = [
-            f"{row[key] / 60:.0f}" if key == "train_seconds" and key in row else cell(row.get(key), digits=digits)
+            f"{row[key] / 60:.0f}"
+            if key == "train_seconds" and key in row
+            else cell(row.get(key), digits=digits, signed="_less_" in key)
             for key, digits in columns.values()
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")

@@ -41,7 +41,7 @@ def _clips(tiny_clip: Callable[..., str], tmp_path_factory: pytest.TempPathFacto
 
 
 def fitting(name: str) -> list[str]:
-    """The backbones that a method is tried on: one that compares images with names needs such as were trained for it."""
+    """The backbones that a method is tried on: one that compares images with names needs its own."""
     if METHODS.load(name).needs.text != "required":
         return list(BACKBONES)
     if name == "clipseg":
