@@ -56,8 +56,8 @@ class CLIPES(ZeroShot):
     unlikely: once in [0, 1] the map is the same.
 
     Args:
-        background: What else may be in images; a word that is a class's name, or a synonym, is left out. Of the
-            authors' for PASCAL VOC, many are among the classes of ImageNet's kind.
+        background: What else may be in images; a word that is a class's name, or a synonym, is left out. Many of
+            the authors' words, which are for PASCAL VOC, are close to classes of ImageNet.
         refine: Spread the map by attention.
         layers: The last blocks, the mean of whose attention says which patches belong together.
         box_threshold: The part of its maximum above which the map makes boxes, outside which nothing is spread: 0.4 on

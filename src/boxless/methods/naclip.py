@@ -28,7 +28,8 @@ class NACLIP(LastBlock):
         reduced: Leave out the last block's residual connection and its feed-forward part, as the paper does.
         window: Side in pixels of windows that slide over larger images by half a side, 224 in the paper; where they
             overlap, similarities are averaged. null reads an image at once.
-        refine: Steps of refinement by the colours of the image (PAMR), at its full size; 0 leaves maps on the grid.
+        refine: Steps of refinement by the colours of the image (PAMR), at its full size, 10 in the paper; 0 leaves
+            maps on the grid.
         scored: What classes are scored by: the image's embedding of ``clip``, or that of the ``changed`` network. The
             figures of the thesis (table 3.4) fit the latter, which is much the worse classifier.
     """
