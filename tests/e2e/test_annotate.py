@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from .conftest import Boxless
@@ -67,9 +68,32 @@ def test_wrong_use_is_one_line_and_code_2(boxless: Boxless, run: Path, shapes: P
         ((run, "--format", "coc"), "unknown format"),
         (("resnet18",), "was trained on 1000 classes, and the data has 3"),
         ((tmp_path / "none",), "no folder of a finished run and no timm model"),
+        ((run, "--names", "names.yaml"), "does not read them"),
+        ((run, "--annotator", "clip", "--top-k", 1), "pseudo.top_k: there is no such setting"),
+        (("open_clip:ViT-B-61/openai",), "did you mean 'ViT-B-16'"),
     ):
         done = boxless(*command, *arguments)
         assert done.code == 2, done.err
         assert done.err.splitlines()[-1].startswith("error: ")
         assert said in done.err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_boxes_by_the_names_of_classes_alone(
+    boxless: Boxless, tiny_clip: Callable[..., str], shapes: Path, tmp_path: Path
+) -> None:
+    names = tmp_path / "names.yaml"
+    names.write_text("red: [red square, ruby]\ngreen: green square\nblue: blue square\n", encoding="utf-8")
+    command = ("annotate", shapes, "--annotator", "clip", "--classifier", tiny_clip(), "--split", "val")
+    done = boxless(*command, "--out", tmp_path / "out", "--names", names, "--templates", "photo", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["annotator"], done.json["images"], done.json["maps"]) == ("clip", 6, "run")
+    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").read_text().splitlines()))
+    assert {row["name"] for row in rows} == {f"val/{each}/{n}.png" for each in ("red", "green", "blue") for n in (0, 1)}
+    boxes = [row for row in rows if row["box_label"]]
+    assert len(boxes) == done.json["boxes"] > 0
+    assert all(row["label"] == row["name"].split("/")[1] for row in rows)
+    assert boxless(*command, "--out", tmp_path / "out", "--json").json["before"] == 0  # other names, other boxes
+    names.write_text("red: ruby\n", encoding="utf-8")
+    refused = boxless(*command, "--out", tmp_path / "out", "--names", names)
+    assert (refused.code, "lacks 2 of 3 classes" in refused.err.splitlines()[-1]) == (2, True), refused.err

@@ -23,9 +23,9 @@ def annotate(
         str, typer.Option("--out", metavar="DIR", help="Folder for all that is written.", show_default=False)
     ],
     classifier: Annotated[
-        str,
-        typer.Option("--classifier", metavar="NAME", help="A finished run, or a timm classifier.", show_default=False),
-    ],
+        str | None,
+        typer.Option("--classifier", metavar="NAME", help="A finished run, a timm classifier, or open_clip:..."),
+    ] = None,
     annotator: Annotated[
         str, typer.Option("--annotator", metavar="NAME", help="Of 'boxless list annotators'.")
     ] = DEFAULT_ANNOTATOR,
@@ -40,6 +40,12 @@ def annotate(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="More settings, such as pseudo.min_size=0.1; repeat it."),
     ] = None,
+    names: Annotated[
+        str | None, typer.Option("--names", metavar="FILE", help="Names and synonyms of classes, for open_clip.")
+    ] = None,
+    templates: Annotated[
+        str, typer.Option("--templates", metavar="NAME", help="Prompts for open_clip, such as photo.")
+    ] = "auto",
     backbone: Annotated[
         str | None, typer.Option("--backbone", metavar="NAME", help="Another network to take the maps from, of timm.")
     ] = None,
@@ -62,9 +68,11 @@ def annotate(
     \b
       boxless annotate photos --classifier runs/photos --out boxes
       boxless annotate photos --classifier runs/photos --out boxes --top-k 1 --format yolo --overlays
+      boxless annotate photos --annotator clip --out boxes
 
-    The boxes are the regions of maps in which the classifier sees the image's own class best, all else blurred. They
-    are kept in DIR/.proposals: stopped at any moment, the same command goes on where it was.
+    The boxes are the regions of maps in which the classifier sees the image's own class best, all else blurred; or the
+    largest region of the map that CLIP gives of the class's name. They are kept in DIR/.proposals: stopped at any
+    moment, the same command goes on where it was.
     """
     from boxless.cli.output import Output
 
@@ -79,6 +87,8 @@ def annotate(
             classifier=classifier,
             annotator=annotator,
             settings=given,
+            names=names,
+            templates=templates,
             backbone=backbone,
             image_size=image_size,
             split=split,

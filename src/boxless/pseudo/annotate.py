@@ -24,6 +24,7 @@ from boxless.pseudo.overlays import Overlays
 from boxless.pseudo.records import Proposals
 from boxless.pseudo.store import ProposalStore, image_key
 from boxless.pseudo.table import DEFAULT_ANNOTATOR
+from boxless.recipe import Text
 from boxless.stream import batched, default_workers, ordered_map
 from boxless.training.examples import Examples
 from boxless.types import Box, Item, Prediction
@@ -52,9 +53,11 @@ def annotate(
     source: str | Path,
     out: str | Path,
     *,
-    classifier: str | Path,
+    classifier: str | Path | None = None,
     annotator: str = DEFAULT_ANNOTATOR,
     settings: Mapping[str, Any] | None = None,
+    names: str | Path | None = None,
+    templates: str | Sequence[str] = "auto",
     backbone: str | None = None,
     image_size: int | None = None,
     split: str = "train",
@@ -74,10 +77,15 @@ def annotate(
     Args:
         source: Labelled images: a folder with one folder for each class, a list, or ``sample``.
         out: The folder for everything that is written; not inside ``source``.
-        classifier: A finished run that knows the classes, whose backbone gives the maps as well, or a timm model that
-            was trained on these classes, in this order.
+        classifier: A finished run that knows the classes, whose backbone gives the maps as well, a timm model that was
+            trained on these classes, in this order, or a CLIP model, which tells them by their names. None takes the
+            one that the annotator is made for, if there is one.
         annotator: One of ``boxless list annotators``.
         settings: Of the annotator, such as ``{"top_k": 3}``.
+        names: For a CLIP model: a file with names and synonyms of classes, see :mod:`boxless.text`; None takes them
+            from the data.
+        templates: For a CLIP model: the sentences that names are put in, or the name of some; ``auto`` takes those of
+            the paper.
         backbone: Another network, of timm, to take the maps from.
         image_size: Side of the square that images are resized to; None takes that of the classifier.
         split: ``train``, ``val``, ``test``, or ``all``.
@@ -97,10 +105,17 @@ def annotate(
             raise UnknownNameError("format", name, files.FORMATS)
     hears, folder = listener or Listener(), Path(out)
     made = make_annotator(annotator, settings or {})
+    text = Text(
+        names=None if names is None else str(names),
+        templates=templates if isinstance(templates, str) else tuple(templates),
+    )
+    teacher = _classifier(annotator, made, classifier)
     catalog = read_catalog(source, format=format, images=images, listener=hears)
     items = _items(catalog, split, folder)
-    opened = open_material(str(classifier), catalog, backbone=backbone, image_size=image_size, device=device)
-    made_from = made.made_from(opened.material.backbone)
+    opened = open_material(
+        teacher, catalog, backbone=backbone, image_size=image_size, device=device, text=text, note=hears.note
+    )
+    made_from = made.made_from(opened.material)
     with ProposalStore(folder / KEPT, made.settings, {**made_from, **opened.digests()}) as store:
         job = _Job(made, opened, store, opened.translated(items), hears)
         before = job.fill()
@@ -208,6 +223,15 @@ class _Job:
         """Names and reasons, each image once."""
         items = self.examples.items
         return tuple({items[place].name: reason for place, reason in sorted(self.examples.refused.items())}.items())
+
+
+def _classifier(name: str, annotator: Annotator, given: str | Path | None) -> str:
+    if given is None and not annotator.classifier:
+        raise ConfigError(
+            f"annotator {name}: it needs a classifier that knows the classes; give a finished run, a timm model that "
+            "was trained on them, or a CLIP model."
+        )
+    return annotator.classifier if given is None else str(given)
 
 
 def _items(catalog: Catalog, split: str, out: Path) -> tuple[Item, ...]:

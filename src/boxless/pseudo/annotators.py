@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, final
 
+import torch
 from torch import Tensor
 
 from boxless.backbones.base import Backbone
-from boxless.pseudo.labels import Labeller, Source, check_source, first_fitting
+from boxless.ops.components import largest_boxes
+from boxless.ops.maps import resize
+from boxless.ops.otsu import otsu_thresholds
+from boxless.pseudo.labels import RUN, Labeller, Source, check_source, first_fitting, made_from
 from boxless.pseudo.proposals import ProposalSettings
-from boxless.pseudo.records import Proposals
+from boxless.pseudo.records import Proposals, of_maps
 from boxless.pseudo.table import ANNOTATORS, MAP_SOURCES
-from boxless.pseudo.teacher import Teacher
+from boxless.pseudo.teacher import ZERO_SHOT, Teacher
 from boxless.recipe import Fraction, Positive, Pseudo
 from boxless.settings import build, settings_of
 
@@ -42,16 +46,18 @@ class Annotator(ABC):
 
     Attributes:
         settings: How many boxes an image may have, and by what they are chosen.
+        classifier: The classifier for a user who names none; empty if one has to be named.
     """
 
     settings: ProposalSettings
+    classifier: ClassVar[str] = ""
 
     @abstractmethod
-    def made_from(self, backbone: Backbone) -> Mapping[str, Any]:
-        """What its proposals depend on besides ``settings`` and the networks, as JSON has it.
+    def made_from(self, material: Material) -> Mapping[str, Any]:
+        """What its proposals depend on besides ``settings`` and the networks' weights, as JSON has it.
 
         Raises:
-            ConfigError: It can make none with this backbone, or with its settings.
+            ConfigError: It can make none with this backbone or classifier, or with its settings.
         """
 
     @abstractmethod
@@ -96,10 +102,10 @@ class RegionProposals(Annotator):
         self.source, self.of_source = source, dict(settings or {})
         self.settings = ProposalSettings(top_k=top_k, min_size=min_size, score=score, visible=visible)
 
-    def made_from(self, backbone: Backbone) -> Mapping[str, Any]:
+    def made_from(self, material: Material) -> Mapping[str, Any]:
         """As a training run keeps its own proposals, so that both find each other's; see :class:`Annotator`."""
-        name, _ = self._source(backbone)
-        return {"kind": "boxes", "maps": name, "settings": self.of_source}
+        name, _ = self._source(material.backbone)
+        return made_from("boxes", name, self.of_source, material.teacher)
 
     def __call__(self, images: Tensor, labels: Tensor, material: Material) -> Proposals:
         """See :class:`Annotator`."""
@@ -117,6 +123,43 @@ class RegionProposals(Annotator):
     def _source(self, backbone: Backbone) -> tuple[str, Source]:
         name = first_fitting(tuple(MAP_SOURCES), backbone) if self.source == AUTO else self.source
         return name, check_source(name, self.of_source, backbone, kind="boxes")
+
+
+@final
+class ClassMaps(Annotator):
+    """The box of the largest region of the map that the classifier itself gives of the image's class, cut by Otsu.
+
+    So the thesis takes boxes from CLIP-ES (section 4.3.1), which is what is asked where no classifier is named. Any
+    run will do. There is one box, whose score is the posterior of the class; a flat map shows no place and has none.
+    """
+
+    classifier = ZERO_SHOT
+
+    def __init__(self) -> None:
+        self.settings = ProposalSettings(top_k=1, min_size=0)
+
+    def made_from(self, material: Material) -> Mapping[str, Any]:
+        """See :class:`Annotator`."""
+        return made_from("largest", RUN, {}, material.teacher)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, labels: Tensor, material: Material) -> Proposals:
+        """See :class:`Annotator`."""
+        said = material.teacher.localize(images, labels)
+        maps, size = said.maps.float(), (images.shape[2], images.shape[3])
+        large = resize(maps, size)[:, 0].cpu().numpy()
+        boxes, _ = largest_boxes(large, otsu_thresholds(large))
+        scores = said.logits.double().softmax(1).gather(1, labels[:, None])
+        found = of_maps(maps, size)
+        there = found.valid.float()
+        return replace(
+            found, boxes=torch.from_numpy(boxes).to(there)[:, None] * there[..., None], scores=scores.float() * there
+        )
+
+    @torch.no_grad()
+    def maps(self, images: Tensor, labels: Tensor, material: Material) -> Tensor:
+        """The one map of each image; see :class:`Annotator`."""
+        return material.teacher.localize(images, labels).maps.float()
 
 
 def make_annotator(name: str, settings: Mapping[str, Any]) -> Annotator:

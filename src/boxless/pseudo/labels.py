@@ -22,7 +22,7 @@ from boxless.pseudo.teacher import Teacher
 from boxless.recipe import Pseudo
 from boxless.settings import build
 
-RUN = "run"  # the maps of the run that is the classifier, whatever its method
+RUN = "run"  # the maps of the classifier's own method: a run's, or of a zero-shot localizer
 Source = Callable[[Backbone, Teacher, Tensor, Tensor], Tensor]  # images and labels -> maps (b, m, h', w')
 
 
@@ -121,9 +121,19 @@ def _of_class(name: str, settings: Mapping[str, Any]) -> Source:
 
 @torch.no_grad()
 def _of_run(_: Backbone, teacher: Teacher, images: Tensor, labels: Tensor) -> Tensor:
-    if teacher.method is None:
-        raise ConfigError("pseudo.source: run takes the maps of a finished run; name its folder as pseudo.classifier.")
-    return teacher.method.localize(teacher.prepare(images), labels[:, None]).maps.float()
+    return teacher.localize(images, labels).maps.float()
+
+
+def made_from(kind: str, name: str, settings: Mapping[str, Any], teacher: Teacher) -> dict[str, Any]:
+    """What pseudo-labels depend on besides images and weights, by the names that they are found again by.
+
+    Raises:
+        ConfigError: The maps are those of the classifier's own method, and it has none.
+    """
+    found: dict[str, Any] = {"kind": kind, "maps": name, "settings": dict(settings)}
+    if name == RUN and teacher.localizer:
+        found["localizer"] = dict(teacher.settings)  # two methods may have the same weights
+    return found
 
 
 def settings_of(pseudo: Pseudo) -> ProposalSettings:

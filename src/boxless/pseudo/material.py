@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from boxless.devices import pick_device
 from boxless.errors import ConfigError, DataError
 from boxless.pseudo.annotators import Material
 from boxless.pseudo.store import network_digest
-from boxless.pseudo.teacher import open_teacher
-from boxless.recipe import read_recipe
+from boxless.pseudo.teacher import AS_NAMED, ZERO_SHOT, is_zero_shot, open_teacher
+from boxless.recipe import Text, read_recipe
 from boxless.runs import RECIPE, read_card
 from boxless.types import Item
 
@@ -49,37 +49,53 @@ class Opened:
 
 
 def open_material(
-    classifier: str, catalog: Catalog, *, backbone: str | None, image_size: int | None, device: str
+    classifier: str,
+    catalog: Catalog,
+    *,
+    backbone: str | None,
+    image_size: int | None,
+    device: str,
+    text: Text = AS_NAMED,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Opened:
     """Load what an annotator needs; a run may know more classes than the data have.
 
     Args:
-        classifier: A run folder or a timm model.
+        classifier: A run folder, a timm model, or a CLIP model.
         catalog: The data.
         backbone: Of any family, for the maps; None takes that of the run, or the classifier's own network.
         image_size: Side of the square that images are resized to; None takes that of the classifier.
         device: Where all goes.
+        text: Names and templates of classes, which a CLIP model reads and nothing else does.
+        note: Told in a sentence of names that look like codes.
 
     Raises:
-        ConfigError, DataError, RunError: The classifier is neither, is not finished, or is of other classes.
-        UnknownNameError, WeightsError: The backbone does not exist, or its weights cannot be had.
+        ConfigError, DataError, RunError: The classifier is none of these, is not finished, or is of other classes;
+            names or templates do not fit, or nothing reads them.
+        UnknownNameError, WeightsError: A network does not exist, or its weights cannot be had.
     """
+    if text != AS_NAMED and not is_zero_shot(classifier):
+        raise ConfigError(
+            f"names and templates of classes: the classifier {classifier} does not read them; leave them out, or take "
+            f"a CLIP model such as {ZERO_SHOT}."
+        )
     chosen, folder = pick_device(device), Path(classifier)
     if folder.is_dir():
         classes = tuple(read_card(folder)["classes"])
         _check_classes(catalog, classes)
         recipe = read_recipe(folder / RECIPE)
         own, size = recipe.backbone.name, int(recipe.data.image_size)
-    elif timm.is_model(classifier):
+    elif is_zero_shot(classifier) or timm.is_model(classifier):
         classes, own = catalog.classes, classifier
         size = preprocessing_of(classifier)[0]
     else:
         raise ConfigError(
-            f"classifier {classifier!r}: no folder of a finished run and no timm model; give one of these."
+            f"classifier {classifier!r}: no folder of a finished run and no timm model; give one of these, or a CLIP "
+            f"model such as {ZERO_SHOT}."
         )
     name, side = backbone or own, image_size or size
     preprocess = Preprocess(side, *preprocessing_of(name)[1:])
-    teacher = open_teacher(classifier, classes, preprocess, chosen)
+    teacher = open_teacher(classifier, classes, preprocess, chosen, text=text, note=note, image_size=image_size)
     if backbone is None and teacher.method is not None:
         network: Backbone = teacher.method.backbone
     else:

@@ -13,6 +13,7 @@ ANNOTATORS = Registry(
     "annotator",
     {
         "dips": "boxless.pseudo.annotators:RegionProposals",
+        "clip": "boxless.pseudo.annotators:ClassMaps",
     },
 )
 DEFAULT_ANNOTATOR = "dips"

@@ -15,12 +15,12 @@ from boxless.backbones.base import evaluating
 from boxless.errors import ConfigError, DataError, nearest
 from boxless.listener import Listener
 from boxless.methods.base import Method, Stage
-from boxless.pseudo.labels import RUN, Labeller, check_source, first_fitting, settings_of
+from boxless.pseudo.labels import RUN, Labeller, check_source, first_fitting, made_from, settings_of
 from boxless.pseudo.proposals import ProposalSettings
 from boxless.pseudo.records import Proposals
 from boxless.pseudo.store import ProposalStore, image_key, network_digest
 from boxless.pseudo.table import MAP_SOURCES
-from boxless.pseudo.teacher import OWN, Teacher, check_teacher, open_teacher, own_teacher
+from boxless.pseudo.teacher import OWN, ZERO_SHOT, Teacher, check_teacher, is_zero_shot, open_teacher, own_teacher
 from boxless.recipe import Pseudo, Recipe, Training
 from boxless.settings import check
 from boxless.stream import default_workers, ordered_map
@@ -77,10 +77,14 @@ def settle(recipe: Recipe, method: Method, classes: Sequence[str]) -> Recipe:
     if name == "auto":
         name = first_fitting(stage.sources, method.backbone) if stage.pseudo == "boxes" else stage.sources[0]
     check_source(name, recipe.pseudo.settings, method.backbone, kind=kind_of(stage, name))
-    if name == RUN and recipe.pseudo.classifier == OWN:
-        raise ConfigError("pseudo.source: run takes the maps of a finished run; name its folder as pseudo.classifier.")
-    if recipe.pseudo.classifier != OWN:
-        check_teacher(recipe.pseudo.classifier, classes)
+    teacher = recipe.pseudo.classifier
+    if teacher != OWN:
+        check_teacher(teacher, classes)
+    if name == RUN and not (is_zero_shot(teacher) or Path(teacher).is_dir()):
+        raise ConfigError(
+            "pseudo.source: run takes the maps of the classifier's own method; name as pseudo.classifier the folder of "
+            f"a finished run, or a zero-shot localizer such as {ZERO_SHOT}."
+        )
     # Paths as they can be found again from any folder, for a run that is resumed.
     paths = {
         key: str(Path(value).absolute())
@@ -128,10 +132,8 @@ class Labelling:
         source = check_source(chosen.source, chosen.settings, self.method.backbone, kind=kind)
         teacher = self._teacher()
         labeller = Labeller(source, kind, settings, self.method.backbone, teacher, len(self.classes))
-        made_from = {
-            "kind": kind,
-            "maps": chosen.source,
-            "settings": dict(chosen.settings),
+        made = {
+            **made_from(kind, chosen.source, chosen.settings, teacher),
             "backbone": network_digest(self.method.backbone),
             "classifier": network_digest(teacher.network),
             "size": self.examples.preprocess.size,
@@ -139,7 +141,7 @@ class Labelling:
         kept = self.folder / PSEUDO if chosen.folder is None else Path(chosen.folder)
         rank, world = self.fabric.global_rank, self.fabric.world_size
         keys = [self._key(place) for place in range(len(self.examples))]
-        with ProposalStore(kept, settings, made_from, rank=rank, world=world) as store:
+        with ProposalStore(kept, settings, made, rank=rank, world=world) as store:
             store.fill(
                 keys, lambda places: self._make(labeller, places), batch=BATCH, listener=self.listener, stop=self.stop
             )
@@ -158,7 +160,14 @@ class Labelling:
         name = self.recipe.pseudo.classifier
         if name == OWN:
             return own_teacher(self.method)
-        return open_teacher(name, self.classes, self.examples.preprocess, self.fabric.device)
+        return open_teacher(
+            name,
+            self.classes,
+            self.examples.preprocess,
+            self.fabric.device,
+            text=self.recipe.text,
+            note=self.listener.note,
+        )
 
     def _make(self, labeller: Labeller, places: list[int]) -> Proposals:
         images = torch.stack(list(ordered_map(self._show, places, workers=default_workers(), ahead=len(places))))

@@ -105,7 +105,7 @@ def test_what_no_source_can_give_is_refused(name: str, settings: dict[str, objec
 
 def test_a_run_is_needed_for_its_maps() -> None:
     source = check_source("run", {}, network(), kind="maps")
-    with pytest.raises(ConfigError, match=r"name its folder as pseudo\.classifier"):
+    with pytest.raises(ConfigError, match="name the folder of a finished run as the classifier, or a zero-shot"):
         source(network(), teacher(), images(), torch.tensor([0, 1]))
 
 

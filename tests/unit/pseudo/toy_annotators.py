@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from boxless.backbones.base import Backbone
 from boxless.pseudo.annotators import Annotator, Material
 from boxless.pseudo.proposals import ProposalSettings
 from boxless.pseudo.records import Proposals
@@ -27,7 +26,7 @@ class Fixed(Annotator):
     def __init__(self, *, stop_at: int = 1000, empty: bool = False) -> None:
         self.settings, self.stop_at, self.empty = ProposalSettings(top_k=2), stop_at, empty
 
-    def made_from(self, backbone: Backbone) -> Mapping[str, Any]:
+    def made_from(self, material: Material) -> Mapping[str, Any]:
         return {"kind": "fixed", "empty": self.empty}
 
     def __call__(self, images: Tensor, labels: Tensor, material: Material) -> Proposals:

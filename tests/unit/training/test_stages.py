@@ -182,7 +182,8 @@ def test_an_unreadable_image_is_left_out_of_pseudo_labels_too(staged: Recipe, tm
         ({"pseudo": {"source": "attention"}}, "Backbones that do: .*The source 'spectral' takes any backbone"),
         ({"pseudo": {"source": "spectrum"}}, "no source 'spectrum'; .*spectral"),
         ({"pseudo": {"source": "spectral", "vector": 3}}, "pseudo.vector: there is no such setting; .*vectors"),
-        ({"pseudo": {"source": "run"}}, "name its folder as pseudo.classifier"),
+        ({"pseudo": {"source": "run"}}, "name as pseudo.classifier the folder of a finished run, or a zero-shot"),
+        ({"pseudo": {"source": "run", "classifier": "test_vit"}}, "trained on 1000 classes"),
         ({"pseudo": {"classifier": "nowhere"}}, "'nowhere' is no folder of a finished run and no timm model"),
         ({"pseudo": {"classifier": "test_efficientnet"}}, "trained on 1000 classes, and the data has 3"),
         (
