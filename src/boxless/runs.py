@@ -102,7 +102,7 @@ def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, fac
             "split_rule": catalog.split_rule,
             "images": {split: len(items) for split, items in catalog.splits.items()},
         },
-        "supervision": "image labels",
+        "supervision": _supervision(recipe),
         **({"pseudo_labels": recipe.to_dict()["pseudo"]} if recipe.pseudo != Pseudo() else {}),
         **({"text": recipe.to_dict()["text"]} if recipe.text != Text() else {}),
         "method": recipe.method.name,
@@ -179,6 +179,11 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{__version__}, which reads format {RUN_VERSION}. Use that version, or train again."
         )
     return card
+
+
+def _supervision(recipe: Recipe) -> str:
+    by_boxes = recipe.protocol.select == "localization"
+    return "image labels, and true boxes of val to select weights by" if by_boxes else "image labels"
 
 
 def _threshold_source(recipe: Recipe) -> str:

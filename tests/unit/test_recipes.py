@@ -16,7 +16,8 @@ import pytest
 import torch
 import yaml
 
-from boxless.backbones.timm_backbone import TimmBackbone
+from boxless.backbones.base import Backbone
+from boxless.backbones.build import build_backbone
 from boxless.data.sources import SOURCES
 from boxless.methods import METHODS
 from boxless.methods.base import Method
@@ -31,12 +32,16 @@ CLASSES = {"sample": 10, "cub": 200, "ilsvrc": 1000, "openimages": 100, "aerial"
 SHOWN = [data for data in CLASSES if data != "sample"]  # what others published figures of
 STUDIED = [data for data in SHOWN if data != "aerial"]  # of public data sets
 NETWORKS = ("vgg16", "inception_v3", "resnet50")
-DINO = "vit_small_patch16_224"
+DINO, EVA = "vit_small_patch16_224", "eva_large_patch14_196"
+CLIP_B, CLIP_L = "vit_b16", "vit_l14"
 FEW: dict[str, dict[str, tuple[str, ...]]] = {  # methods with recipes only where figures are published
     "attention": dict.fromkeys(STUDIED, (DINO,)),
     "dips": dict.fromkeys(SHOWN, (DINO,)),
     "dips_unet": dict.fromkeys(("cub", "aerial"), ("resnet50",)),
     "fcam": dict.fromkeys(("cub", "openimages"), ("vgg16", "resnet50")),
+    **dict.fromkeys(("clip", "sclip", "naclip", "clip_es"), dict.fromkeys(("cub", "ilsvrc"), (CLIP_B,))),
+    "clipseg": {},
+    "ted_loc": dict.fromkeys(("cub", "ilsvrc"), (EVA, CLIP_L)),
 }
 
 BOX_METRICS = {
@@ -48,6 +53,7 @@ BOX_METRICS = {
     "top-1 localization",
     "top-5 localization",
     "GT-known localization",
+    "class accuracy",
 }
 ERRORS = {"LPE", "LME", "MIns-Error"}
 METRICS = {
@@ -57,14 +63,16 @@ METRICS = {
     "aerial": BOX_METRICS,
 }
 TABLES = {
-    *(f"thesis {number}" for number in ("2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "3.1", "4.2", "4.6")),
+    *(f"thesis 2.{number}" for number in range(1, 7)),
+    *(f"thesis 3.{number}" for number in (1, 2, 4, 5)),
+    *(f"thesis 4.{number}" for number in (2, 6)),
     *(f"thesis I-{number}" for number in range(1, 6)),
     "wsolevaluation README",
     "BAS-Extension README",
     "F-CAM poster",
 }
 SELECTED = ("thesis 4.2", "thesis 4.6")
-DETAILS = ("losses", "classifier", "maps")  # in what a figure's model differs from the file
+DETAILS = ("losses", "classifier", "maps", "anchors")  # in what a figure's model differs from the file
 SELECTIONS, BOXES = ("BT-TT", "BT-VT", "BV-TT", "BV-VT"), ("GT", "RPN", "CLIP", "SS")
 
 by_file = pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -76,17 +84,25 @@ def content(path: Path) -> dict[str, Any]:
     return value
 
 
+def slug(backbone: str) -> str:
+    """What a file calls a backbone: timm's name without the tag, or that of a model of open_clip, such as vit_b16."""
+    if not backbone.startswith("open_clip:"):
+        return backbone.partition(".")[0]
+    architecture = backbone.removeprefix("open_clip:").partition("/")[0]
+    return architecture.lower().replace("-", "_", 1).replace("-", "")
+
+
 def file_of(data: str, method: str, network: str) -> Path:
     return ROOT / data / f"{method}-{network}.yaml"
 
 
 @cache
-def _prepared(name: str, **options: Any) -> TimmBackbone:
+def _prepared(name: str, **options: Any) -> Backbone:
     with torch.device("meta"):
-        return TimmBackbone(name, **options)
+        return build_backbone(name, **options)
 
 
-def _filled(name: str, **options: Any) -> TimmBackbone:
+def _filled(name: str, **options: Any) -> Backbone:
     """A network with random weights on the CPU, and nothing inserted yet."""
     network = deepcopy(_prepared(name, **options)).to_empty(device="cpu")
     for part in network.modules():
@@ -98,7 +114,7 @@ def _filled(name: str, **options: Any) -> TimmBackbone:
 @pytest.fixture(autouse=True)
 def _networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each network is created once, for all recipes that have it: a method that reads it says anew what it reads."""
-    monkeypatch.setattr("boxless.runs.TimmBackbone", _prepared)
+    monkeypatch.setattr("boxless.runs.build_backbone", _prepared)
 
 
 def built(recipe: Recipe, classes: int) -> Method:
@@ -108,7 +124,7 @@ def built(recipe: Recipe, classes: int) -> Method:
             return build_method(recipe, classes, pretrained=False)
     recipe = recipe.override(data={"image_size": 96})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("boxless.runs.TimmBackbone", _filled)
+        patch.setattr("boxless.runs.build_backbone", _filled)
         return build_method(recipe, classes, pretrained=False)
 
 
@@ -117,9 +133,10 @@ def test_a_recipe_builds_its_method_with_settings_that_exist(path: Path) -> None
     recipe = read_recipe(path)
     method = built(recipe, CLASSES[path.parent.name])
     assert type(method) is METHODS.load(path.stem.partition("-")[0])
-    assert path.name == f"{recipe.method.name}-{recipe.backbone.name.partition('.')[0]}.yaml"
+    assert path.name == f"{recipe.method.name}-{slug(recipe.backbone.name)}.yaml"
     assert recipe.data.source in ("sample", "") or recipe.data.format in SOURCES
-    for _, training in plan(method, recipe.training, recipe.pseudo):
+    trained = plan(method, recipe.training, recipe.pseudo) if method.needs.trains else ()
+    for _, training in trained:
         build_optimizer(method, training)  # refuses modules that the network does not have
     assert ("pseudo" in content(path)) == any(stage.pseudo for stage in method.stages)
     # Refuses a source or a classifier that does not fit, and settles what a recipe leaves open: nothing.
@@ -131,8 +148,11 @@ def test_a_recipe_starts_with_a_sentence_and_has_the_sections_in_order(path: Pat
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# ")
     assert first.endswith(".")
-    sections = ("version", "data", "backbone", "method", "pseudo", "training", "protocol", "published", "ours")
-    assert list(content(path)) == [name for name in sections if name != "pseudo" or name in content(path)]
+    sections = ("version", "data", "backbone", "method", "text", "pseudo", "training", "protocol", "published", "ours")
+    optional = {"text", "pseudo"} - content(path).keys()
+    assert list(content(path)) == [name for name in sections if name not in optional]
+    needs = METHODS.load(path.stem.partition("-")[0]).needs
+    assert ("text" in content(path)) == bool(needs.text)
 
 
 @by_file
@@ -268,7 +288,7 @@ def figures(data: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Method, network and entry of each published figure of a data set."""
     order = list(METHODS)
     for method in sorted({path.stem.partition("-")[0] for path in ROOT.glob(f"{data}/*.yaml")}, key=order.index):
-        for network in (*NETWORKS, DINO):
+        for network in (*NETWORKS, DINO, EVA, CLIP_B, CLIP_L):
             path = file_of(data, method, network)
             for entry in (content(path)["published"] or ()) if path in RECIPES else ():
                 yield method, network, entry

@@ -89,7 +89,7 @@ def preprocess(name: str) -> tuple[int, tuple[float, float, float], tuple[float,
 
 
 def create(name: str, weights: str = "auto") -> Any:
-    """A model of open_clip on the processor in float32, with both towers, in training mode.
+    """A model of open_clip on torch's default device in float32, with both towers, in training mode.
 
     Args:
         name: As the module's docstring says.
@@ -120,6 +120,7 @@ def create(name: str, weights: str = "auto") -> Any:
                 # open_clip only warns where an architecture's activation is not that of the weights.
                 force_quick_gelu=bool(stated.get("quick_gelu")),
                 pretrained_text=False,
+                device=torch.get_default_device(),
             )
         except (OSError, RuntimeError, ValueError) as error:
             hint = "; its folder needs open_clip_model.safetensors that fits its configuration" if in_folder else ""

@@ -121,10 +121,13 @@ class Method(nn.Module, ABC):
     def name_classes(self, texts: ClassTexts) -> None:
         """Take the embeddings of class names, once and before training, into buffers that are part of the state.
 
-        Only of a method that needs text; one to which it is optional may never be told. A run that is opened is not
+        Only of a method that needs text; one to which it is optional may be told that there is none. A run that is opened is not
         told again, so the buffers have their final shapes from the start. A method that declares a setting
         ``dimensions`` gets it as wide as the embeddings are, if a recipe says nothing.
         """
+
+    def leave_unnamed(self) -> None:
+        """Called in place of :meth:`name_classes` if there is no text, of a method to which it is optional."""
 
     def scores(self, images: Tensor) -> Tensor:
         """Class scores (b, k) of normalised images (b, 3, h, w); overridden where they come cheaper than maps."""

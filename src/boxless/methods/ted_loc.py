@@ -145,11 +145,13 @@ class TeDLoc(Method):
         )
         self.patch_classifier = nn.Linear(dimensions, 1)
         self.anchors: Tensor
-        generator = torch.Generator().manual_seed(SEED)
-        self.register_buffer("anchors", random_anchors(num_classes, dimensions, generator))
+        # Until classes are named: to make anchors of many takes seconds, which a run that is opened need not wait for.
+        drawn = torch.randn(num_classes, dimensions, generator=torch.Generator().manual_seed(SEED), device="cpu")
+        self.register_buffer("anchors", F.normalize(drawn, dim=1))
 
     def name_classes(self, texts: ClassTexts) -> None:
         if self.kind == "random":
+            self.leave_unnamed()
             return
         found = texts.embeddings
         classes, dimensions = self.anchors.shape
@@ -164,6 +166,20 @@ class TeDLoc(Method):
         else:
             chosen = polar_anchors(found)
         self.anchors.copy_(chosen)
+
+    def leave_unnamed(self) -> None:
+        """Make random anchors.
+
+        Raises:
+            ConfigError: Anchors of text are asked for.
+        """
+        if self.kind not in ("auto", "random"):
+            raise ConfigError(
+                f"method.anchors: {self.kind} makes anchors of class names, and there is no text; name a model as "
+                "text.model, such as open_clip:ViT-B-16/openai, or take random."
+            )
+        generator = torch.Generator().manual_seed(SEED)
+        self.anchors.copy_(random_anchors(*self.anchors.shape, generator))
 
     def holds(self, stage: Stage) -> tuple[nn.Module, ...]:
         """What is for maps while the teacher learns; then the encoder (section 3.3) and the teacher."""

@@ -63,7 +63,10 @@ def name_classes(recipe: Recipe, method: Method, classes: Sequence[str], *, note
         ConfigError, DataError: As `boxless.text.class_texts`.
         WeightsError: The text tower's weights cannot be had.
     """
-    if not method.needs.text or recipe.text.model == NONE:
+    if not method.needs.text:
+        return
+    if recipe.text.model == NONE:
+        method.leave_unnamed()
         return
     tower = _tower(recipe, method.backbone)
     method.name_classes(texts_of(tower, recipe.text, classes, default=method.needs.templates, note=note))

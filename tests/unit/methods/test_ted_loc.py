@@ -210,12 +210,17 @@ def test_the_anchors_are_part_of_the_weights(pyramid: Callable[..., Backbone]) -
 
 
 def test_random_anchors_are_orthonormal_and_heed_no_text(pyramid: Callable[..., Backbone]) -> None:
-    method = small(pyramid, anchors="random")
-    before = method.anchors.clone()
+    method, other = small(pyramid, anchors="random"), small(pyramid)
     method.name_classes(texts())
-    assert torch.equal(method.anchors, before)
-    torch.testing.assert_close(before @ before.T, torch.eye(3))
-    assert torch.equal(small(pyramid, anchors="random").anchors, before)
+    torch.testing.assert_close(method.anchors @ method.anchors.T, torch.eye(3))
+    other.leave_unnamed()
+    assert torch.equal(other.anchors, method.anchors)
+
+
+@pytest.mark.parametrize("kind", ["qr", "polar", "text"])
+def test_anchors_of_text_are_refused_where_there_is_none(pyramid: Callable[..., Backbone], kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"method.anchors: {kind} makes anchors of class names, and there is no text"):
+        small(pyramid, anchors=kind).leave_unnamed()
 
 
 def test_more_classes_than_dimensions_make_a_tight_frame(pyramid: Callable[..., Backbone]) -> None:
