@@ -120,6 +120,8 @@ class TeDLoc(Method):
         super().__init__(backbone, num_classes)
         if anchors == "qr":
             _refuse_too_many(num_classes, dimensions)
+        if not (distillation_weight or patch_weight or image_weight):
+            raise ConfigError("method: all three losses have the weight 0; give one of them more, to learn from.")
         self.distillation_weight, self.patch_weight, self.image_weight = distillation_weight, patch_weight, image_weight
         self.kind, self.localization = anchors, localization
         self.class_specific = localization == "anchors"
@@ -178,8 +180,8 @@ class TeDLoc(Method):
                 f"method.anchors: {self.kind} makes anchors of class names, and there is no text; name a model as "
                 "text.model, such as open_clip:ViT-B-16/openai, or take random."
             )
-        generator = torch.Generator().manual_seed(SEED)
-        self.anchors.copy_(random_anchors(*self.anchors.shape, generator))
+        classes, dimensions = self.anchors.shape
+        self.anchors.copy_(random_anchors(classes, dimensions, torch.Generator().manual_seed(SEED)))
 
     def holds(self, stage: Stage) -> tuple[nn.Module, ...]:
         """What is for maps while the teacher learns; then the encoder (section 3.3) and the teacher."""

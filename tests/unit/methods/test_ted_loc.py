@@ -117,6 +117,11 @@ def test_a_loss_of_no_weight_is_left_out(
     assert set(losses) == {"distillation", "patches", "image"} - {named}
 
 
+def test_no_loss_at_all_is_refused(pyramid: Callable[..., Backbone]) -> None:
+    with pytest.raises(ConfigError, match="all three losses have the weight 0"):
+        small(pyramid, distillation_weight=0, patch_weight=0, image_weight=0)
+
+
 def test_gradients_reach_the_decoder_and_the_patch_classifier_only(
     pyramid: Callable[..., Backbone], some_batch: Callable[..., Batch], some_pseudo: Callable[..., Proposals]
 ) -> None:
