@@ -21,7 +21,8 @@ def train(
     ] = None,
     method: Annotated[str | None, typer.Option("--method", metavar="NAME", help="See 'boxless list methods'.")] = None,
     backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="NAME", help="Of timm or open_clip; see 'boxless list backbones'.")
+        str | None,
+        typer.Option("--backbone", metavar="NAME", help="Of timm or open_clip: 'boxless list backbones'."),
     ] = None,
     recipe: Annotated[str | None, typer.Option("--recipe", metavar="FILE", help="Settings to start from.")] = None,
     settings: Annotated[

@@ -121,9 +121,9 @@ class Method(nn.Module, ABC):
     def name_classes(self, texts: ClassTexts) -> None:
         """Take the embeddings of class names, once and before training, into buffers that are part of the state.
 
-        Only of a method that needs text; one to which it is optional may be told that there is none. A run that is opened is not
-        told again, so the buffers have their final shapes from the start. A method that declares a setting
-        ``dimensions`` gets it as wide as the embeddings are, if a recipe says nothing.
+        Only of a method that needs text; one to which it is optional may be told that there is none. A run that is
+        opened is not told again, so the buffers have their final shapes from the start. A method that declares a
+        setting ``dimensions`` gets it as wide as the embeddings are, if a recipe says nothing.
         """
 
     def leave_unnamed(self) -> None:
