@@ -106,14 +106,18 @@ def _readable(hint: Any) -> str:
         return " or ".join(_readable(each) for each in arguments)
     if hint is type(None):
         return "null"
+    if origin is tuple and arguments[1:] == (...,):
+        return f"list of {_readable(arguments[0])}"
     if origin is Mapping:
         return "mapping"
     return getattr(hint, "__name__", str(hint)) if not arguments else str(hint)
 
 
 def _bound(limit: Any) -> str:
-    """A bound of ``annotated_types`` as one writes it: ``>= 1``."""
+    """A bound of ``annotated_types`` as one writes it: ``>= 1``, or of a list's length."""
     for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
         if hasattr(limit, name):
             return f"{sign} {getattr(limit, name)}"
+    if hasattr(limit, "min_length"):
+        return f"of {limit.min_length} or more"
     return str(limit)

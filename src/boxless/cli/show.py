@@ -52,13 +52,15 @@ def _method(name: str, output: Output) -> dict[str, Any]:
     space = {key: asdict(value) for key, value in kind.search_space.items()}
     output.say(f"{name}: {' '.join((kind.__doc__ or '').partition(chr(10) * 2)[0].split())}")
     output.say(f"\n{paper.authors}: {paper.title}. {paper.venue} {paper.year}. {paper.url}")
-    output.say(f"\nNeeds: {', '.join(_NEEDS[key] for key in _NEEDS if needs.get(key)) or 'any backbone'}")
+    told = [_NEEDS[key] for key in _NEEDS if needs.get(key) and (kind.needs.trains or key != "own_forward")]
+    told += [_TEXT[kind.needs.text]] if kind.needs.text else []
+    output.say(f"\nNeeds: {', '.join(told) or 'any backbone'}{'' if kind.needs.trains else '; no training'}")
     if len(kind.stages) > 1:
         output.say(f"Stages: {', then '.join(map(_stage, kind.stages))}")
     if not kind.class_specific:
         output.say("Map: one of the object, the same for every class")
     output.say("\nSettings (--set method.NAME=VALUE)")
-    rows = [(s["name"], s["type"], _value(s["default"]), _range(space.get(s["name"])), s["meaning"]) for s in settings]
+    rows = [(s["name"], s["type"], _short(s["default"]), _range(space.get(s["name"])), s["meaning"]) for s in settings]
     output.table(rows, ("name", "type", "default", "search", "meaning"))
     return {
         "name": name,
@@ -71,10 +73,15 @@ def _method(name: str, output: Output) -> dict[str, Any]:
     }
 
 
+SHOWN = 4  # of a default that is a list
 _NEEDS = {
     "prefix_tokens": "a backbone with a class token",
     "images": "the images in its losses",
     "own_forward": "a forward pass of its own (features are not cached)",
+}
+_TEXT = {
+    "required": "a backbone with a text tower (open_clip:..., clipseg:...)",
+    "optional": "any backbone, and class names if there is a text tower for them (text.model)",
 }
 
 
@@ -183,6 +190,13 @@ def _value(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_value, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _short(value: object) -> str:
+    """A long list by its first words and its length."""
+    if isinstance(value, (list, tuple)) and len(value) > SHOWN:
+        return f"{_value(value[:SHOWN])}, ... ({len(value)})"
+    return _value(value)
 
 
 def _range(space: Mapping[str, Any] | None) -> str:
