@@ -55,8 +55,9 @@ class MethodChoice:
 class Pseudo:
     """Where pseudo-labels come from, for methods that learn from them; a source's own settings lie beside these."""
 
-    source: str = "auto"  # attention, spectral, a map of 'boxless list maps', or run; auto: the method's usual one
-    classifier: str = "own"  # what scores boxes and gives class maps: the method's, a run folder, or a timm model
+    source: str = "auto"  # attention, spectral, a map, or run: the classifier's own; auto: the method's usual one
+    # What scores boxes and gives class maps: the method's, a run folder, a timm model, or CLIP as open_clip:NAME/TAG.
+    classifier: str = "own"
     top_k: Positive = 2  # boxes of an image that are learnt from
     min_size: Fraction = 0.04  # part of the image that a box must be larger than
     # The thesis has posterior and box. A classifier that never saw a blur is the surer the more it sees, and so chooses

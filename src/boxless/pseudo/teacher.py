@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from boxless.backbones.build import check_name
-from boxless.backbones.open_clip_models import FAMILY
+from boxless.backbones.open_clip_models import FAMILY, library
 from boxless.data.transforms import Preprocess, colours, normalized
 from boxless.errors import ConfigError
 from boxless.methods import DEFAULT_ZERO_SHOT
@@ -128,6 +128,7 @@ def check_teacher(name: str, classes: Sequence[str]) -> None:
         ConfigError, RunError, UnknownNameError, MissingExtraError: As `open_teacher` says.
     """
     if is_zero_shot(name):
+        library()  # a model in a folder has a name that can be read without it
         check_name(name)
         return
     if Path(name).is_dir():

@@ -25,6 +25,7 @@ from boxless.recipe import Pseudo, Recipe, Training
 from boxless.settings import check
 from boxless.stream import default_workers, ordered_map
 from boxless.training.examples import Examples
+from boxless.training.naming import whole
 
 PSEUDO = "pseudo"
 BATCH = 32  # images whose boxes are scored together, and between two writes
@@ -78,19 +79,17 @@ def settle(recipe: Recipe, method: Method, classes: Sequence[str]) -> Recipe:
         name = first_fitting(stage.sources, method.backbone) if stage.pseudo == "boxes" else stage.sources[0]
     check_source(name, recipe.pseudo.settings, method.backbone, kind=kind_of(stage, name))
     teacher = recipe.pseudo.classifier
+    paths: dict[str, str] = {}  # found again from any folder, for a run that is resumed
     if teacher != OWN:
         check_teacher(teacher, classes)
+        paths["classifier"] = str(Path(teacher).absolute()) if Path(teacher).is_dir() else whole(teacher)
     if name == RUN and not (is_zero_shot(teacher) or Path(teacher).is_dir()):
         raise ConfigError(
             "pseudo.source: run takes the maps of the classifier's own method; name as pseudo.classifier the folder of "
             f"a finished run, or a zero-shot localizer such as {ZERO_SHOT}."
         )
-    # Paths as they can be found again from any folder, for a run that is resumed.
-    paths = {
-        key: str(Path(value).absolute())
-        for key, value in (("classifier", recipe.pseudo.classifier), ("folder", recipe.pseudo.folder))
-        if value is not None and (key == "folder" or Path(value).is_dir())
-    }
+    if recipe.pseudo.folder is not None:
+        paths["folder"] = str(Path(recipe.pseudo.folder).absolute())
     return recipe.override(pseudo={"source": name, **paths, **recipe.pseudo.settings})
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from boxless.backbones.base import Backbone
+from boxless.backbones.open_clip_models import FAMILY, FOLDER
 from boxless.errors import ConfigError
 from boxless.methods import METHODS
 from boxless.methods.base import Method
 from boxless.recipe import Recipe, Text
 from boxless.settings import settings_of
 from boxless.text.classes import ClassTexts, class_texts
-from boxless.text.towers import FileText, TextTower, dimensions, open_text
+from boxless.text.towers import SUFFIX, FileText, TextTower, dimensions, open_text
 
 AUTO, NONE = "auto", "none"
 DIMENSIONS = "dimensions"
@@ -21,11 +22,14 @@ DIMENSIONS = "dimensions"
 def settle_text(recipe: Recipe, *, note: Callable[[str], None]) -> Recipe:
     """The recipe with the text model that is meant, and with a method's ``dimensions`` as wide as its embeddings.
 
+    Files and folders of models and names are given whole, so that a run can be resumed from any folder.
+
     Raises:
         ConfigError: The method needs text and the recipe names none, or it takes none and the recipe names some.
         UnknownNameError, DataError: There is no such text model, or its file cannot be read.
     """
     kind: type[Method] = METHODS.load(recipe.method.name)
+    recipe = _with_whole_paths(recipe)
     if not kind.needs.text:
         if recipe.text != Text() and not _is_model(recipe.pseudo.classifier):
             raise ConfigError(
@@ -33,27 +37,36 @@ def settle_text(recipe: Recipe, *, note: Callable[[str], None]) -> Recipe:
                 "leave this section out."
             )
         return recipe
-    model = recipe.text.model
-    if model == AUTO:
-        model = recipe.backbone.name if _is_model(recipe.backbone.name) else NONE
-        if model == NONE and kind.needs.text == "optional":
-            note(
-                f"text: backbone {recipe.backbone.name} has no text tower and the recipe names none, so class names "
-                "mean nothing to this run; name one as text.model, such as open_clip:ViT-B-16/openai."
-            )
-    if model == NONE and kind.needs.text == "required":
-        raise ConfigError(
-            f"text.model: method {recipe.method.name} reads class names, and backbone {recipe.backbone.name} has no "
-            "text tower; take a backbone that has one, such as open_clip:ViT-B-16/openai."
-        )
+    model = _settled_model(recipe, kind.needs.text, note)
     templates = kind.needs.templates if recipe.text.templates == AUTO else recipe.text.templates
-    names = recipe.text.names if recipe.text.names is None else str(Path(recipe.text.names).absolute())
-    settled = {"model": model, "templates": templates, "names": names} if model != NONE else {"model": model}
+    settled = {"model": model, "templates": templates} if model != NONE else {"model": model}
     recipe = recipe.override(text=settled)
     declared = {each.name for each in settings_of(kind)}
     if model != NONE and DIMENSIONS in declared and DIMENSIONS not in recipe.method.settings:
         recipe = recipe.override(method={DIMENSIONS: dimensions(model)})
     return recipe
+
+
+def _settled_model(recipe: Recipe, wanted: str, note: Callable[[str], None]) -> str:
+    method, backbone, model = recipe.method.name, recipe.backbone.name, recipe.text.model
+    if model == AUTO:
+        model = backbone if _is_model(backbone) else NONE
+        if model == NONE and wanted == "optional":
+            note(
+                f"text: backbone {backbone} has no text tower and the recipe names none, so class names mean nothing "
+                "to this run; name one as text.model, such as open_clip:ViT-B-16/openai."
+            )
+    if wanted == "required" and model == NONE:
+        mend = f"backbone {backbone} has no text tower; take one that has, such as open_clip:ViT-B-16/openai."
+        if _is_model(backbone):
+            mend = f"none are asked for; leave this setting out, for the text tower of {backbone}."
+        raise ConfigError(f"text.model: method {method} reads class names, and {mend}")
+    if wanted == "required" and _is_model(model) and model != backbone:
+        note(
+            f"text.model: {model} is not the model of backbone {backbone}; method {method} compares images with texts, "
+            "which means nothing unless both towers were trained together."
+        )
+    return model
 
 
 def name_classes(recipe: Recipe, method: Method, classes: Sequence[str], *, note: Callable[[str], None]) -> None:
@@ -79,6 +92,23 @@ def texts_of(
     names = Path(text.names) if text.names else None
     return class_texts(
         tower, classes, names=names, templates=default if text.templates == AUTO else text.templates, note=note
+    )
+
+
+def whole(name: str) -> str:
+    """The name of a network or a text model with its folder or file, if it has one, from the root."""
+    for prefix in (f"{FAMILY}{FOLDER}", "clipseg:", ""):
+        place = Path(name.removeprefix(prefix))
+        if name.startswith(prefix) and (place.is_dir() if prefix else place.suffix == SUFFIX):
+            return f"{prefix}{place.absolute()}"
+    return name
+
+
+def _with_whole_paths(recipe: Recipe) -> Recipe:
+    text = recipe.text
+    names = None if text.names is None else str(Path(text.names).absolute())
+    return recipe.override(
+        backbone={"name": whole(recipe.backbone.name)}, text={"model": whole(text.model), "names": names}
     )
 
 

@@ -187,12 +187,15 @@ def _prepare(recipe: Recipe, folder: Path, *, resume: bool) -> Recipe:
 
 
 def _check_writable(folder: Path) -> None:
-    """Fail before the work and not after it."""
+    """Fail before the work and not after it; a folder that was not there is not there afterwards either."""
+    there = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".boxless-write-test"
         probe.write_bytes(b"")
         probe.unlink()
+        if not there:
+            folder.rmdir()
     except OSError as error:
         raise RunError(unwritable(folder, error)) from error
 
