@@ -102,7 +102,7 @@ def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, fac
             "split_rule": catalog.split_rule,
             "images": {split: len(items) for split, items in catalog.splits.items()},
         },
-        "supervision": _supervision(recipe),
+        "supervision": _supervision(recipe, method),
         **({"pseudo_labels": recipe.to_dict()["pseudo"]} if recipe.pseudo != Pseudo() else {}),
         **({"text": recipe.to_dict()["text"]} if recipe.text != Text() else {}),
         "method": recipe.method.name,
@@ -115,7 +115,7 @@ def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, fac
         "box_rule": "largest 8-connected component above the threshold",
         "resolution": int(recipe.data.image_size),
         "seed": recipe.training.seed,
-        "versions": {name: version(name) for name in ("torch", "timm", "numpy", "pillow")},
+        "versions": {name: version(name) for name in ("torch", "timm", "numpy", "pillow", *_extras(recipe))},
         "python": platform.python_version(),
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -181,7 +181,15 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def _supervision(recipe: Recipe) -> str:
+def _extras(recipe: Recipe) -> tuple[str, ...]:
+    named = (recipe.backbone.name, recipe.text.model, recipe.pseudo.classifier)
+    families = {"open_clip:": "open_clip_torch", "clipseg:": "transformers"}
+    return tuple(package for family, package in families.items() if any(name.startswith(family) for name in named))
+
+
+def _supervision(recipe: Recipe, method: Method) -> str:
+    if not method.needs.trains:
+        return "names of classes; nothing was trained here" if method.needs.text else "nothing was trained here"
     by_boxes = recipe.protocol.select == "localization"
     return "image labels, and true boxes of val to select weights by" if by_boxes else "image labels"
 

@@ -104,12 +104,10 @@ def create(name: str, weights: str = "auto") -> Any:
         WeightsError: The weights cannot be had; the message says what else would do.
         MissingExtraError: open_clip is not installed.
     """
+    check_at_hand(name, weights)
     architecture, tag = parse(name)
     in_folder = architecture.startswith(FOLDER)
-    _check_source(name, weights, architecture, wanting=tag is None and not in_folder)
     stated = library().get_pretrained_cfg(architecture, tag) if tag else {}
-    if weights != "random" and not in_folder:
-        _check_reach(name, stated["hf_hub"])
     with _seeded(), quiet():
         try:
             return library().create_model(
@@ -125,6 +123,15 @@ def create(name: str, weights: str = "auto") -> Any:
         except (OSError, RuntimeError, ValueError) as error:
             hint = "; its folder needs open_clip_model.safetensors that fits its configuration" if in_folder else ""
             raise WeightsError(f"backbone {name}: it could not be built and loaded ({error}){hint}.") from error
+
+
+def check_at_hand(name: str, weights: str = "auto") -> None:
+    """Refuse a model whose weights are neither here nor within reach, before anything is built; errors as `create`."""
+    architecture, tag = parse(name)
+    in_folder = architecture.startswith(FOLDER)
+    _check_source(name, weights, architecture, wanting=tag is None and not in_folder)
+    if tag and weights != "random":
+        _check_reach(name, library().get_pretrained_cfg(architecture, tag)["hf_hub"])
 
 
 def _check_source(name: str, weights: str, architecture: str, *, wanting: bool) -> None:

@@ -38,7 +38,9 @@ def settle_text(recipe: Recipe, *, note: Callable[[str], None]) -> Recipe:
             )
         return recipe
     model = _settled_model(recipe, kind.needs.text, note)
-    templates = kind.needs.templates if recipe.text.templates == AUTO else recipe.text.templates
+    templates = recipe.text.templates
+    if templates == AUTO and not _is_model(recipe.pseudo.classifier):
+        templates = kind.needs.templates  # else that of each of the two papers
     settled = {"model": model, "templates": templates} if model != NONE else {"model": model}
     recipe = recipe.override(text=settled)
     declared = {each.name for each in settings_of(kind)}

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from boxless import runs
+from boxless.backbones.open_clip_models import check_at_hand
 from boxless.data.catalog import Catalog, read_catalog
 from boxless.data.transforms import Augment, Preprocess
 from boxless.devices import pick_device
@@ -22,6 +23,7 @@ from boxless.listener import Listener
 from boxless.maps.sanity import Warned
 from boxless.methods import METHODS
 from boxless.methods.base import Method
+from boxless.pseudo.teacher import is_zero_shot
 from boxless.recipe import Recipe, from_dict, read_recipe
 from boxless.training.caching import FEATURES, fill_caches
 from boxless.training.checkpoints import Progress
@@ -99,6 +101,8 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
     recipe = settle_text(recipe, note=listener.note)
     method = runs.build_method(recipe, len(catalog.classes), pretrained=True)
     recipe = settle(recipe, method, catalog.classes)
+    if is_zero_shot(recipe.pseudo.classifier):
+        check_at_hand(recipe.pseudo.classifier)
     stages = plan(method, recipe.training, recipe.pseudo)
     name_classes(recipe, method, catalog.classes, note=listener.note)
     if fabric.is_global_zero:

@@ -150,3 +150,10 @@ def test_a_folder_with_the_name_of_the_own_classifier_is_left_alone(
     few = named.override(training={"epochs": 1})
     train(few, tmp_path / "run", device="cpu")
     assert read_recipe(tmp_path / "run" / "recipe.yaml").pseudo.classifier == "own"
+
+
+def test_a_method_and_its_zero_shot_teacher_have_each_the_templates_of_their_papers(tiny_clip: TinyClip) -> None:
+    asked_for = asked("ted_loc", "test_vit", model=tiny_clip())
+    assert settle_text(asked_for, note=silent).text.templates == "imagenet"
+    taught = asked_for.override(pseudo={"source": "run", "classifier": tiny_clip()})
+    assert settle_text(taught, note=silent).text.templates == "auto"
