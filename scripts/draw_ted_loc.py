@@ -47,7 +47,7 @@ def main() -> None:
             large = image.resize((WIDTH, WIDTH * image.height // image.width))
             shown = draw(large, replace(said, size=size), truth=truth[item.name])
             right = said.label_index in item.labels
-            detail = "" if right else f"  is {catalog.classes[item.labels[0]]}"
+            detail = "" if right else f" (it is {catalog.classes[item.labels[0]]})"
             tiles.append(Tile(shown, title, detail, wrong=not right))
     contact_sheet(tiles, columns=6).convert("RGB").save(ROOT / "docs/images/ted_loc.jpg", quality=82, optimize=True)
 
