@@ -107,6 +107,7 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
     name_classes(recipe, method, catalog.classes, note=listener.note)
     if fabric.is_global_zero:
         recipe.save(folder / runs.RECIPE)  # only now: what cannot be built leaves no folder behind
+    fabric.barrier()  # the others write into that folder
     method = method.to(fabric.device)
     train_set, val_set = _examples(recipe, catalog, method)
     progress, caches = Progress(), []
