@@ -98,7 +98,9 @@ def built(row: dict[str, Any], size: int) -> Method:
 
 
 def used(method: Method, images: Tensor) -> int:
-    """Parameters that a prediction reads: those that a gradient of it reaches."""
+    """Parameters that a prediction reads: those that a gradient of it reaches; all of a method that is not trained."""
+    if not method.needs.trains:
+        return sum(each.numel() for each in method.parameters())
     method.requires_grad_(requires_grad=True)
     said = method.localize(images)
     (said.logits.sum() + said.maps.sum()).backward()
