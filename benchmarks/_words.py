@@ -1,7 +1,11 @@
-"""Embeddings of class names from a text model that a package ships, for machines that no hub reaches."""
+"""Embeddings of class names from a text model that a package ships, for machines that no hub reaches.
+
+python benchmarks/_words.py    prints how close they are to each other
+"""
 
 from __future__ import annotations
 
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from tokenizers import Tokenizer
 from boxless.data.catalog import SAMPLE, read_catalog
 from boxless.text.names import name_classes
 from boxless.text.prompts import templates
-from boxless.text.towers import write_text_file
+from boxless.text.towers import FileText, write_text_file
 
 TEMPLATE = "photo"
 
@@ -39,3 +43,18 @@ def words_file(folder: Path) -> Path:
     rows = [table[tokenizer.encode(prompt, add_special_tokens=False).ids].float().mean(0) for prompt in prompts]
     write_text_file(path, classes, torch.stack(rows))
     return path
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        words = FileText(words_file(Path(folder)))
+    rows = words.rows(words.classes)
+    cosines = (rows @ rows.T).fill_diagonal_(0)
+    count = len(rows)
+    first, second = divmod(int(cosines.argmax()), count)
+    print(f"cosines: mean {cosines.sum() / (count * (count - 1)):.2f}")
+    print(f"highest {cosines.max():.2f}, of {words.classes[first]} and {words.classes[second]}")
+
+
+if __name__ == "__main__":
+    main()
