@@ -47,10 +47,12 @@ class Annotator(ABC):
     Attributes:
         settings: How many boxes an image may have, and by what they are chosen.
         classifier: The classifier for a user who names none; empty if one has to be named.
+        scored: What the scores of its boxes are, for pictures, with ``{}`` for the class; empty: as ``settings`` say.
     """
 
     settings: ProposalSettings
     classifier: ClassVar[str] = ""
+    scored: ClassVar[str] = ""
 
     @abstractmethod
     def made_from(self, material: Material) -> Mapping[str, Any]:
@@ -134,6 +136,7 @@ class ClassMaps(Annotator):
     """
 
     classifier = ZERO_SHOT
+    scored = "probability of {}"
 
     def __init__(self) -> None:
         self.settings = ProposalSettings(top_k=1, min_size=0)

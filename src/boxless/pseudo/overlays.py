@@ -79,6 +79,7 @@ class Overlays:
                 own,
                 label=self.opened.classes[item.labels[0]],
                 settings=self.annotator.settings,
+                scored=self.annotator.scored,
                 sampling=self.sampling,
                 seed=int(str(keys[places[row]])[:8], 16),
             )

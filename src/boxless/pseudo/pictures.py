@@ -55,6 +55,7 @@ def picture(
     *,
     label: str,
     settings: ProposalSettings,
+    scored: str = "",
     sampling: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Image.Image:
@@ -66,6 +67,7 @@ def picture(
         maps: (m, h', w') in [0, 1], on which regions are looked for again; None leaves this part out.
         label: The image's class.
         settings: That the proposals were made with.
+        scored: What their scores are, with ``{}`` for the class; empty: what ``settings.score`` says.
         sampling: Settings of `sample_pixels`, of which one draw is shown; None leaves this part out.
         seed: Of this draw.
     """
@@ -80,7 +82,9 @@ def picture(
             _Panel(_tiles(small, maps, proposals, boxes, settings.min_size), "Maps and regions", f"{len(maps)} {said}")
         )
     if boxes:
-        panels.append(_Panel(_marked(small, boxes, grid), "Proposals", _SCORES[settings.score].format(name)))
+        panels.append(
+            _Panel(_marked(small, boxes, grid), "Proposals", (scored or _SCORES[settings.score]).format(name))
+        )
         if sampling is not None:
             panels.append(_pixels(small, proposals, boxes, sampling, seed))
     else:
