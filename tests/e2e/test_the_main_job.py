@@ -36,7 +36,7 @@ def test_training_leaves_a_run_and_says_what_to_do_next(boxless: Boxless, shapes
     assert "classification" in done.err  # the loss, while it worked
 
 
-def test_one_set_of_predictions_comes_out_in_six_formats(
+def test_one_set_of_predictions_comes_out_in_every_format(
     boxless: Boxless, run: Path, shapes: Path, tmp_path: Path
 ) -> None:
     done = boxless("predict", run, shapes / "test", "--out", tmp_path, "--format", "all", "--json")

@@ -54,7 +54,7 @@ def annotate(
     ] = None,
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="train, val, test or all.")] = "train",
     formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Of coco, yolo, voc, labelstudio, cvat, csv; or all.")
+        str, typer.Option("--format", metavar="LIST", help="Of coco, yolo, voc, labelstudio, cvat, csv, wsol; or all.")
     ] = "csv,coco",
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Draw each image's maps, boxes and sampled pixels.")

@@ -20,7 +20,7 @@ def predict(
         str, typer.Option("--out", metavar="DIR", help="Folder for all that is written.", show_default=False)
     ],
     formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Of coco, yolo, voc, labelstudio, cvat, csv; or all.")
+        str, typer.Option("--format", metavar="LIST", help="Of coco, yolo, voc, labelstudio, cvat, csv, wsol; or all.")
     ] = "csv,coco",
     maps: Annotated[bool, typer.Option("--maps", help="Write each image's map as .npy.")] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Write each image with its map and box on it.")] = False,

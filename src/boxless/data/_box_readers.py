@@ -11,7 +11,15 @@ from boxless.data.documents import read_lines
 from boxless.data.listing import located, some
 from boxless.data.sources.coco import CocoDocument, box_from_corner
 from boxless.data.sources.table import row_split
-from boxless.data.sources.wsol import IDS, LOCALIZATION, SIZES, box_lines, image_sizes, metadata_folders
+from boxless.data.sources.wsol import (
+    IDS,
+    LOCALIZATION,
+    SIZES,
+    WITHOUT_BOX,
+    box_lines,
+    image_sizes,
+    metadata_folders,
+)
 from boxless.data.tables import read_table
 from boxless.data.truth import BOX_COLUMNS
 from boxless.errors import DataError
@@ -34,7 +42,7 @@ class Line:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether it is 0,0,0,0, which pseudo-box files have where nothing was found."""
+        """Whether it is 0,0,0,0, which pseudo-box files of other programs have where nothing was found."""
         try:
             return all(float(corner) == 0 for corner in self.corners)  # type: ignore[arg-type]
         except (TypeError, ValueError):
@@ -173,10 +181,10 @@ def _read_wsol(path: Path, images: Path | None) -> Content:
     folder = path.parent
     hint = f"add {SIZES} beside (path,width,height)"
     content = Content(str(path), images or folder, hint, last_pixel_counts=True)
-    ids = folder / IDS
-    for where, line in read_lines(ids) if ids.is_file() else ():
-        content.list_image(where, line)
-    all_listed = ids.is_file()
+    all_listed = (folder / IDS).is_file()
+    for each in (IDS, WITHOUT_BOX):
+        for where, line in read_lines(folder / each) if (folder / each).is_file() else ():
+            content.list_image(where, line)
     unlisted: dict[str, None] = {}
     for where, written, corners in box_lines(path):
         name = content.name_of(written)

@@ -7,6 +7,7 @@ Three formats, known by their content:
   ``split`` parts the lines. An image without a box has four empty fields. Other columns are not read.
 - COCO JSON. Crowd regions do not count as boxes, since they are not one object.
 - wsolevaluation metadata: the folder of a split with ``localization.txt``, the folder above, or such a file itself.
+  ``without_box.txt``, which boxless writes, names images without a box that ``image_ids.txt`` cannot hold.
 
 Corners stay as the file gives them: half-open in the first two, while in wsolevaluation's files the last pixel counts
 in some data sets (ILSVRC) and not in others (CUB), so that there a box one pixel wide may have equal corners.

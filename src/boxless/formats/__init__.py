@@ -27,6 +27,7 @@ FORMATS = Registry(
         "labelstudio": "boxless.formats.labelstudio:write",
         "cvat": "boxless.formats.cvat:write",
         "csv": "boxless.formats.table:write",
+        "wsol": "boxless.formats.wsol:write",
     },
 )
 

@@ -265,6 +265,26 @@ def test_pseudo_boxes_of_nothing_in_the_other_formats(tmp_path: Path) -> None:
         assert (lists(file), file.left_out) == ({"b.jpg": [[0, 0, 1, 1]]}, ("a.jpg",))
 
 
+def test_pseudo_boxes_as_they_were_published_are_read_with_their_faults(tmp_path: Path) -> None:
+    # Of wsol_model_selection: no end of line, 0,0,0,0 where CLIP found nothing, boxes of RPN that end at the image's
+    # width or height where the last pixel counts, and a list of images that has more than the boxes.
+    ids = "001.Albatross/A_0001_1.jpg\n001.Albatross/A_0002_2.jpg\n002.Auklet/B_0001_3.jpg\n002.Auklet/B_0002_4.jpg"
+    sizes = "\n".join(f"{name},500,375" for name in ids.split("\n"))
+    boxes = [
+        f"{name},{corners}"
+        for name, corners in zip(ids.split("\n"), ("0,0,0,0", "12,7,500,375", "0,0,499,374"), strict=False)
+    ]
+    metadata(tmp_path / "val", "\n".join(boxes), ids, sizes)
+    write(tmp_path / "val" / "class_labels.txt", "\n".join(f"{name},0" for name in ids.split("\n")))
+    file = read_box_file(tmp_path, split="val", pseudo=True)
+    assert lists(file) == {
+        "001.Albatross/A_0002_2.jpg": [[12, 7, 500, 375]],
+        "002.Auklet/B_0001_3.jpg": [[0, 0, 499, 374]],
+    }
+    assert file.left_out == ("001.Albatross/A_0001_1.jpg", "002.Auklet/B_0002_4.jpg")
+    assert file.problems == ()
+
+
 def test_pseudo_boxes_that_contradict_themselves_or_hold_nothing_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "b.csv", HEADER + "a.jpg,0,0,1,1,9,9\na.jpg,0,0,0,0,9,9\n")
     with pytest.raises(DataError, match=r"b\.csv:3: a\.jpg has the box 0,0,0,0, .*and another; remove one"):

@@ -48,7 +48,7 @@ def test_writing_again_gives_the_same_files(name, make_file, classes, tmp_path):
     assert snapshot(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("name", ["coco", "labelstudio", "cvat", "csv"])
+@pytest.mark.parametrize("name", ["coco", "labelstudio", "cvat", "csv", "wsol"])
 def test_memory_does_not_grow_with_the_number_of_images(name, make, classes, tmp_path):
     # 2,000 predictions take about 2 MB when they are kept; a writer needs its buffers.
     example = make(boxes=[(0, 0, 5, 5, 0, 0.5)])
@@ -136,6 +136,8 @@ def test_unknown_format_shows_the_nearest(tmp_path):
 
 
 def test_importing_formats_imports_neither_torch_nor_numpy():
-    names = ", ".join(f"boxless.formats.{module}" for module in ("coco", "yolo", "voc", "labelstudio", "cvat", "table"))
+    names = ", ".join(
+        f"boxless.formats.{module}" for module in ("coco", "yolo", "voc", "labelstudio", "cvat", "table", "wsol")
+    )
     code = f"import sys, {names}; sys.exit(bool({{'torch', 'numpy', 'supervision'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

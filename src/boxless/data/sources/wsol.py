@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from boxless.data.catalog import Catalog
 
 IDS, LABELS, SIZES, LOCALIZATION = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
+WITHOUT_BOX = "without_box.txt"  # of boxless: images without a box, which wsolevaluation's lists cannot hold
 
 
 class WsolSource:
