@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boxless.data.box_files import read_box_file
 from boxless.data.catalog import Catalog, read_catalog
 from boxless.data.masks import Masks, read_masks
 from boxless.data.truth import Truth, read_truth
-from boxless.errors import ConfigError, DataError, MissingTruthError
+from boxless.errors import ConfigError, DataError
 from boxless.listener import Listener
-from boxless.metrics.boxes import Contours, clip_to, iou_curves
+from boxless.metrics.boxes import Contours, iou_curves
 from boxless.ops.components import default_thresholds
 from boxless.predict.localizer import Localizer
-from boxless.protocol.passes import Mapped, Pass
+from boxless.protocol.inputs import items_of, own_data, own_pseudo_boxes, read_pseudo_boxes, true_boxes, with_boxes
+from boxless.protocol.passes import Pass
 from boxless.protocol.pixels import pixel_fields
+from boxless.protocol.provenance import of_run, own_found_on
 from boxless.protocol.report import Report, make_report
 from boxless.protocol.scoring import LEVELS, Scoring
 from boxless.protocol.threshold import ORACLE, PSEUDO, VALIDATION, Threshold, found, parse_sources
@@ -65,7 +66,8 @@ def evaluate(
         split: ``train``, ``val`` or ``test``.
         protocol: Where thresholds come from: names of `boxless.protocol.threshold.SOURCES`, or ``all``. ``validation``
             takes the best one on the split ``val`` of the same data.
-        pseudo_boxes: A file of boxes of the split ``val``, for ``validation-pseudo``.
+        pseudo_boxes: A file of boxes of the split ``val``, for ``validation-pseudo``; by default those that the run
+            keeps.
         masks: Where the data's true masks are, if not in a usual place; see `boxless.data.masks.read_masks`.
         contours: The candidates: the box of the ``largest`` component, or those of ``all``.
         replicates: Of the bootstrap that intervals come from; 0 leaves them out.
@@ -86,9 +88,14 @@ def evaluate(
     listener = listener or Listener()
     localizer = run if isinstance(run, Localizer) else Localizer.load(run, device=device)
     loaded: Run = localizer.run
-    rules = parse_sources(protocol, loaded.threshold, pseudo=pseudo_boxes is not None)
-    if any(rule.source == PSEUDO for rule in rules) and pseudo_boxes is None:
-        raise ConfigError(f"protocol: {PSEUDO} needs a file of pseudo-boxes; give it with --pseudo-boxes FILE.")
+    rules = parse_sources(
+        protocol, loaded.threshold, own_found_on=own_found_on(loaded), pseudo=pseudo_boxes is not None
+    )
+    boxes = pseudo_boxes or own_pseudo_boxes(loaded)
+    if any(rule.source == PSEUDO for rule in rules) and boxes is None:
+        raise ConfigError(
+            f"protocol: {PSEUDO} needs pseudo-boxes, and the run keeps none; give a file with --pseudo-boxes FILE."
+        )
     if pseudo_boxes is not None and not any(rule.source == PSEUDO for rule in rules):
         raise ConfigError(f"pseudo_boxes: nothing of the protocol looks at {pseudo_boxes}; name {PSEUDO} in it too.")
     if split == "val" and any(rule.source == VALIDATION for rule in rules):
@@ -97,12 +104,12 @@ def evaluate(
             f"that is {ORACLE}. Leave {VALIDATION} out, or evaluate another split."
         )
     if source is None:
-        source, format, images = _own_data(loaded, format, images)  # noqa: A001
+        source, format, images = own_data(loaded.recipe, format, images)  # noqa: A001
     catalog = read_catalog(source, format=format, images=images, listener=listener)
     work = _Evaluation(loaded, catalog, batch_size or localizer.default_batch_size(), listener)
     items = work.items(split)
-    truth = _truth(catalog, split, listener)
-    found_rules = [work.find(rule, contours, pseudo_boxes) for rule in rules]
+    truth = true_boxes(catalog, split, listener)
+    found_rules = [work.find(rule, contours, boxes or "") for rule in rules]
     scoring = Scoring(rules, contours=contours, replicates=replicates)
     without, refused = work.score(items, split, truth, read_masks(catalog, split, masks), scoring)
     return make_report(
@@ -114,12 +121,13 @@ def evaluate(
         box_rule=BOX_RULES[contours],
         without_box=without,
         refused=refused,
+        selected_by=of_run(loaded)[0],
     )
 
 
 def with_oracle(rule: Threshold, scoring: Scoring, split: str) -> Threshold:
     """The rule, with its thresholds if it is the oracle."""
-    if rule.source != ORACLE:
+    if not rule.is_best_here:
         return rule
     return replace(rule, levels=LEVELS, values=scoring.best(), found_on=f"the very boxes of {split}")
 
@@ -132,31 +140,18 @@ class _Evaluation:
 
     def items(self, split: str) -> tuple[Item, ...]:
         """The split's items, their labels as the run counts its classes."""
-        catalog, classes = self.catalog, self.run.classes
-        if not catalog.splits.get(split):
-            known = ", ".join(name for name, items in catalog.splits.items() if items)
-            raise ConfigError(f"split {split!r}: {catalog.root} has no images in it; it has {known}.")
-        unknown = sorted(set(catalog.classes) - set(classes))
-        if unknown:
-            raise DataError(
-                f"{catalog.root}: the run does not know the class {', '.join(map(repr, unknown))}; it knows "
-                f"{', '.join(classes)}. Leave those images out, or train with them."
-            )
-        place = [classes.index(name) for name in catalog.classes]
-        return tuple(
-            replace(item, labels=tuple(place[label] for label in item.labels)) for item in catalog.splits[split]
-        )
+        return items_of(self.catalog, self.run.classes, split)
 
-    def find(self, rule: Threshold, contours: Contours, pseudo_boxes: str | Path | None) -> Threshold:
+    def find(self, rule: Threshold, contours: Contours, boxes: str | Path) -> Threshold:
         """A threshold of the validation split, found there; any other as it is."""
         if rule.source not in (VALIDATION, PSEUDO):
             return rule
         items = self.items("val")
         if rule.source == VALIDATION:
             truth = read_truth(self.catalog, "val")
-            source = f"true boxes of split val ({truth.source})"
+            source = f"true boxes of split val ({truth.source}, ORACLE)"
         else:
-            truth = _pseudo_truth(pseudo_boxes, self.catalog, items)
+            truth = read_pseudo_boxes(boxes, self.catalog, items)
             source = f"pseudo-boxes of split val ({truth.source})"
         boxed = [item for item in items if item.name in truth.boxes]
         right, count = self._right(boxed, truth, contours)
@@ -175,7 +170,7 @@ class _Evaluation:
         self.listener.begin(f"evaluating {split}", len(items))
         for done, mapped in work.over(items):
             if mapped is not None:
-                mapped, boxes = _with_boxes(mapped, truth, work.refused)
+                mapped, boxes = with_boxes(mapped, truth, work.refused)
                 without += sum(not len(each) for each in boxes)
                 names = [item.name for item in mapped.items]
                 if names:
@@ -192,7 +187,7 @@ class _Evaluation:
         self.listener.begin("finding the threshold on val", len(items))
         for done, mapped in work.over(items):
             if mapped is not None:
-                mapped, boxes = _with_boxes(mapped, truth, work.refused)
+                mapped, boxes = with_boxes(mapped, truth, work.refused)
                 curves = iou_curves(mapped.maps, boxes, mapped.sizes, contours=contours)
                 right += np.stack([(curves >= level).sum(axis=0) for level in LEVELS])
                 count += len(curves)
@@ -201,46 +196,3 @@ class _Evaluation:
         for name, reason in work.refused:
             self.listener.note(f"{name}: left out of the validation split: {reason}")
         return right, count
-
-
-def _with_boxes(
-    mapped: Mapped, truth: Truth, refused: list[tuple[str, str]]
-) -> tuple[Mapped, list[NDArray[np.float64]]]:
-    """A batch with the true boxes of its images; an image with a box wholly outside of it is refused."""
-    boxes, kept = [], []
-    for i, (item, size) in enumerate(zip(mapped.items, mapped.sizes, strict=True)):
-        try:
-            boxes.append(clip_to(truth.boxes.get(item.name, np.zeros((0, 4))), size, item.name))
-            kept.append(i)
-        except DataError as error:
-            refused.append((item.name, str(error)))
-    return (mapped if len(kept) == len(mapped.items) else mapped.only(kept)), boxes
-
-
-def _own_data(run: Run, format: str, images: Any) -> tuple[str, str, Any]:  # noqa: A002
-    """The data that a run was trained on."""
-    data = run.recipe.data
-    if not data.source:
-        raise ConfigError("data: the run does not say what it was trained on; name the data to evaluate it with.")
-    return str(data.source), (data.format if format == "auto" else format), images or data.images
-
-
-def _truth(catalog: Catalog, split: str, listener: Listener) -> Truth:
-    try:
-        return read_truth(catalog, split)
-    except MissingTruthError as error:
-        listener.note(f"{error} Until then only classes are measured.")
-        return Truth({}, "none")
-
-
-def _pseudo_truth(path: str | Path | None, catalog: Catalog, items: Sequence[Item]) -> Truth:
-    """Pseudo-boxes of the validation split."""
-    given = read_box_file(path or "", images=catalog.root, split="val", pseudo=True)
-    names = {item.name for item in items}
-    boxes = {name: each for name, each in given.boxes.items() if name in names}
-    if not boxes:
-        raise DataError(
-            f"{given.source}: none of its {len(given.boxes)} images is in the split val of {catalog.root}; paths are "
-            f"relative to the data's folder, such as {items[0].name}."
-        )
-    return Truth(boxes, given.source)

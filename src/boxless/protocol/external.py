@@ -14,6 +14,7 @@ from boxless.errors import ConfigError, DataError
 from boxless.listener import Listener
 from boxless.metrics.boxes import Compat, Contours, check_images
 from boxless.protocol.evaluate import BOX_RULES, with_oracle
+from boxless.protocol.provenance import OF_MAPS
 from boxless.protocol.report import Report, make_report
 from boxless.protocol.scoring import Scoring
 from boxless.protocol.threshold import FIXED, ORACLE, OTSU, parse_sources
@@ -87,6 +88,7 @@ def evaluate_maps(
         box_rule=(COMPAT_RULES if compat else BOX_RULES)[contours].removesuffix(" of the map of the true class"),
         without_box=without,
         refused=refused,
+        selected_by=OF_MAPS,
     )
 
 

@@ -76,7 +76,7 @@ def at_threshold(scoring: Scoring, threshold: Threshold) -> dict[str, Statistic]
     columns = {level: scoring.column(threshold, level) for level in LEVELS}
 
     def accuracy(level: float) -> Statistic:
-        if threshold.is_oracle:
+        if threshold.is_best_here:
             return _highest(f"right {level}", begin)
         return _entry(f"right {level}", columns[level])
 
@@ -86,7 +86,7 @@ def at_threshold(scoring: Scoring, threshold: Threshold) -> dict[str, Statistic]
     found["box_accuracy_v2"] = lambda means: np.mean([each[level](means) for level in LEVELS], axis=0)
     found |= {key: _entry(field, columns[FIELD_LEVEL]) for key, field in _FIELDS.items()}
     found["error_class"] = lambda means: 100 - means["class right"]
-    if threshold.is_oracle:
+    if threshold.is_best_here:
         found["highest_mean_iou"] = _highest("iou", begin)
         found["threshold_width"] = _near_highest(f"right {FIELD_LEVEL}", begin)
         found["random_map"] = _highest("random", begin)

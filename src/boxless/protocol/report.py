@@ -12,6 +12,7 @@ import numpy as np
 from boxless.errors import ConfigError, DataError
 from boxless.metrics.bootstrap import Difference, Estimate, paired
 from boxless.protocol.figures import AT_THRESHOLD, FRACTION, OF_ALL, PER_CENT, at_threshold, of_all
+from boxless.protocol.provenance import UNKNOWN
 from boxless.protocol.scoring import FIELD_LEVEL, LEVELS, Scoring
 from boxless.protocol.threshold import RUN, Threshold
 from boxless.report.curves import Curve
@@ -48,6 +49,7 @@ class Report:
     mean_iou: NDArray[np.float64]  # (t,)
     refused: tuple[tuple[str, str], ...]  # (name, reason) of what could not be read
     scoring: Scoring
+    selected_by: str = UNKNOWN  # what selected the weights, in words
 
     def column(self, source: str) -> Column:
         """The figures of a threshold source, such as ``otsu`` or ``oracle-test``.
@@ -56,7 +58,8 @@ class Report:
             ConfigError: It was not asked for.
         """
         for column in self.columns:
-            if source in (column.threshold.source, column.threshold.name):
+            rule = column.threshold
+            if source in (rule.source, rule.name) or (source == RUN and rule.is_own):
                 return column
         known = ", ".join(column.threshold.name for column in self.columns)
         raise ConfigError(f"{self.name}: no figures at the threshold {source!r}; this report has {known}.")
@@ -68,14 +71,15 @@ class Report:
     def rows(self) -> list[Row]:
         """Each figure with its interval at each threshold; what does not depend on one stands in the first column."""
         rules = [column.threshold for column in self.columns]
+        rest = ("",) * (len(self.columns) - 1)
         rows: list[Row] = [
             ("threshold", *(_threshold(rule.at(FIELD_LEVEL)) for rule in rules)),
-            ("chosen with", *(rule.chosen_with for rule in rules)),
+            ("threshold from", *(rule.comes_from for rule in rules)),
+            ("selected by", self.selected_by, *rest),
         ]
         for key, (title, unit) in AT_THRESHOLD.items():
             if any(key in column.figures for column in self.columns):
                 rows.append((title, *(_cell(column.figures.get(key), unit) for column in self.columns)))
-        rest = ("",) * (len(self.columns) - 1)
         for key, (title, unit) in OF_ALL.items():
             if key in self.figures:
                 rows.append((title, _cell(self.figures[key], unit), *rest))
@@ -103,6 +107,7 @@ class Report:
             "without_box": self.without_box,
             "truth": self.truth_source,
             "box_rule": self.box_rule,
+            "selected_by": self.selected_by,
             "iou_levels": list(LEVELS),
             "interval": f"95 %, {replicates:,} Poisson bootstrap replicates over images" if replicates else None,
             "protocols": [
@@ -129,6 +134,7 @@ def make_report(
     box_rule: str,
     without_box: int,
     refused: Sequence[tuple[str, str]],
+    selected_by: str = UNKNOWN,
 ) -> Report:
     """The report on what a `Scoring` has summed up, at thresholds that were found."""
     accuracy, mean_iou = scoring.curves()
@@ -147,6 +153,7 @@ def make_report(
         mean_iou,
         tuple(refused),
         scoring,
+        selected_by,
     )
 
 

@@ -18,7 +18,7 @@ from boxless.metrics.errors import ERROR_KINDS, dissect
 from boxless.ops.boxes import scale
 from boxless.ops.components import components, default_thresholds, largest_boxes, sweep_batch
 from boxless.ops.otsu import otsu_thresholds
-from boxless.protocol.threshold import FIXED, OTSU, Threshold, best_thresholds
+from boxless.protocol.threshold import FIXED, OTSU, RUN, Threshold, best_thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Scoring:
     """Sums of all figures over images, at a few thresholds of their own and at all of a sweep.
 
     Args:
-        rules: Thresholds; those that are Otsu's or fixed get a column of their own, as they need not be in the sweep.
+        rules: Thresholds; Otsu's, the run's and fixed ones get a column of their own, as they need not be in the sweep.
         contours: The candidates: the box of the ``largest`` component, or those of ``all``.
         compat: ``wsolevaluation`` for its rule, which knows neither Otsu's threshold nor kinds of errors.
         replicates: Of the bootstrap.
@@ -62,7 +62,7 @@ class Scoring:
     ) -> None:
         check_rules(contours, compat)
         self.contours, self.compat = contours, compat
-        self.own = [(each.source, each.at(FIELD_LEVEL)) for each in rules if each.source in (OTSU, FIXED)]
+        self.own = [(each.source, each.at(FIELD_LEVEL)) for each in rules if each.source in (OTSU, FIXED, RUN)]
         if compat and any(source == OTSU for source, _ in self.own):
             raise ConfigError(f"protocol: {compat} has no threshold of each map's own; leave otsu out.")
         self.thresholds = default_thresholds()
@@ -107,6 +107,11 @@ class Scoring:
         if named:
             fields |= self._classes(named, boxes, ious, maps, trues, sizes)
         self.tally.update(names, fields)
+
+    def overlaps(self, maps: NDArray[Any], truth: Sequence[Floats], sizes: Sequence[Size]) -> Floats:
+        """The best IoU of a batch in each column, (b, c), nothing summed up; arguments and nan as for `update`."""
+        trues = check_images(truth, sizes, len(maps), self.compat)
+        return self._ious(maps, self._boxes(maps, sizes), trues, sizes)
 
     def column(self, threshold: Threshold, level: float = FIELD_LEVEL) -> int:
         """Where a threshold's figures are."""

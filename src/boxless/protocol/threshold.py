@@ -31,18 +31,18 @@ ORACLE, VALIDATION, PSEUDO, FIXED, OTSU, RUN = (
 SOURCES = {
     OTSU: "each map's own threshold, by Otsu from its histogram; looks at no box",
     FIXED: "given by the user, as fixed=0.35; looks at no box",
-    RUN: "the rule that the run itself predicts with (otsu or fixed)",
-    PSEUDO: "the best one on the validation split, with the pseudo-boxes of a file; looks at no true box (VT)",
-    VALIDATION: "the best one on the validation split, with its true boxes",
+    RUN: "the rule that the run itself predicts with: its own threshold, found on val's pseudo-boxes, or one of these",
+    PSEUDO: "the best one on the validation split, with its pseudo-boxes: the run's, or a file's; no true box (VT)",
+    VALIDATION: "the best one on the validation split, with its true boxes: an oracle, as no user has them",
     ORACLE: "the best one on the very boxes that are measured with: an upper bound (TT)",
 }
 """Every threshold source, from the one that knows least to the oracle."""
 
-_CHOSEN_WITH = {
-    OTSU: "no box",
-    FIXED: "no box",
+_COMES_FROM = {
+    OTSU: "Otsu: no box",
+    FIXED: "given: no box",
     PSEUDO: "val's pseudo-boxes",
-    VALIDATION: "val's true boxes",
+    VALIDATION: "ORACLE: val's true boxes",
     ORACLE: "ORACLE: these boxes",
 }
 
@@ -51,7 +51,7 @@ _CHOSEN_WITH = {
 class Threshold:
     """A threshold, or for each IoU level one, and where it comes from."""
 
-    source: str  # one of SOURCES, save "run"
+    source: str  # one of SOURCES; "run" only where the run's threshold was found on val and is none of the others
     levels: tuple[float, ...] = ()  # the IoU levels it was found for; empty where it does not depend on them
     values: tuple[float, ...] = ()  # the threshold of each level, or one for all; none until found, and for Otsu's
     found_on: str = ""  # what it was found with
@@ -60,12 +60,17 @@ class Threshold:
     @property
     def name(self) -> str:
         """As a column's title."""
-        return f"{FIXED} {self.values[0]:g}" if self.source == FIXED else self.source
+        return f"{self.source} {self.values[0]:g}" if self.source in (FIXED, RUN) else self.source
+
+    @property
+    def is_best_here(self) -> bool:
+        """Whether it was chosen on the very boxes that it is measured with."""
+        return self.source == ORACLE
 
     @property
     def is_oracle(self) -> bool:
-        """Whether it was chosen on the boxes that it is measured with."""
-        return self.source == ORACLE
+        """Whether true boxes chose it, of whichever split."""
+        return "ORACLE" in self.comes_from
 
     def at(self, level: float) -> float | None:
         """The threshold for an IoU level; None for one of each map's own, or if none was found."""
@@ -74,14 +79,15 @@ class Threshold:
         return self.values[self.levels.index(level)] if self.levels else self.values[0]
 
     @property
-    def chosen_with(self) -> str:
-        """What it was chosen with, in a few words."""
-        return _CHOSEN_WITH[self.source]
+    def comes_from(self) -> str:
+        """Who or what chose it, in a few words."""
+        return _COMES_FROM.get(self.source, self.found_on)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values."""
         return {
             "source": self.source,
+            "threshold_from": self.comes_from,
             "oracle": self.is_oracle,
             "own": self.is_own,
             "iou_levels": list(self.levels),
@@ -90,12 +96,15 @@ class Threshold:
         }
 
 
-def parse_sources(text: str | Sequence[str], own: str | float, *, pseudo: bool = False) -> tuple[Threshold, ...]:
+def parse_sources(
+    text: str | Sequence[str], own: str | float, *, own_found_on: str = "", pseudo: bool = False
+) -> tuple[Threshold, ...]:
     """The threshold sources that a comma list names, from the one that knows least to the oracle, each once.
 
     Args:
         text: Names of `SOURCES`, with ``fixed=0.35`` for a fixed one; or ``all``, for all that need no number.
-        own: What ``run`` stands for: ``otsu`` or a fixed threshold.
+        own: What ``run`` stands for: ``otsu`` or a threshold.
+        own_found_on: What that threshold was found with; empty if it is Otsu's or was given.
         pseudo: Whether pseudo-boxes are at hand, so that ``all`` has theirs among it.
 
     Raises:
@@ -116,16 +125,18 @@ def parse_sources(text: str | Sequence[str], own: str | float, *, pseudo: bool =
             *([PSEUDO] if pseudo else []),
         ]
     found: dict[tuple[str, tuple[float, ...]], Threshold] = {}
-    for each in (_parse(name, own) for name in names):
+    for each in (_parse(name, own, own_found_on) for name in names):
         key = (each.source, each.values)
         found[key] = each if key not in found or each.is_own else found[key]  # the run's own may be named otherwise too
     order = list(SOURCES)
     return tuple(sorted(found.values(), key=lambda each: (order.index(each.source), each.values)))
 
 
-def _parse(name: str, own: str | float) -> Threshold:
+def _parse(name: str, own: str | float, own_found_on: str) -> Threshold:
     if name == RUN:
         rule = Threshold(OTSU, found_on=_found(OTSU)) if isinstance(own, str) else _fixed(own, "the run's own rule")
+        if own_found_on:
+            rule = replace(rule, source=RUN, found_on=own_found_on)
         return replace(rule, is_own=True)
     key, equals, value = name.partition("=")
     if key == FIXED:

@@ -150,7 +150,7 @@ def test_a_run_on_data_is_a_table(run: str, data: Path) -> None:
     lines = done(run, data).stdout.splitlines()
     assert lines[0].split() == [run, "otsu", "oracle-test"]
     rows = {line.partition("  ")[0]: line for line in lines}
-    assert "ORACLE: these boxes" in rows["chosen with"]
+    assert "ORACLE: these boxes" in rows["threshold from"]
     assert rows["box accuracy, IoU 0.5 (GT-known)"].count("100.0 [100.0, 100.0]") == 2
     assert "4 (split test)" in rows["images"]
 

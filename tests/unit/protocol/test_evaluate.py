@@ -184,7 +184,7 @@ def test_the_runs_fixed_threshold_is_used_and_named(tmp_path: Path) -> None:
     assert value(high, "fixed 0.5", "box_accuracy") == 100
     assert value(low, "oracle-test", "box_accuracy") == value(high, "oracle-test", "box_accuracy") == 100
     assert low.header() == ("run", "fixed 0.2", "oracle-test")
-    assert {row[0]: row[2] for row in low.rows()}["chosen with"].startswith("ORACLE")
+    assert {row[0]: row[2] for row in low.rows()}["threshold from"].startswith("ORACLE")
     assert low.columns[0].threshold.found_on == "the run's own rule"
     found = compare(low, high).differences["run", "box_accuracy"]
     assert (found.first, found.second) == (50, 100)
@@ -402,7 +402,7 @@ def test_validation_needs_boxes_of_val(tmp_path: Path) -> None:
 
 def test_pseudo_boxes_are_needed_just_where_they_are_looked_at(tmp_path: Path) -> None:
     data = make_nested(tmp_path, NESTED)
-    with pytest.raises(ConfigError, match="needs a file of pseudo-boxes; give it with --pseudo-boxes"):
+    with pytest.raises(ConfigError, match="and the run keeps none; give a file with --pseudo-boxes"):
         evaluate(bright(), data, protocol="validation-pseudo")
     with pytest.raises(ConfigError, match=r"nothing of the protocol looks at .*boxes.csv"):
         evaluate(bright(), data, protocol="validation", pseudo_boxes=tmp_path / "boxes.csv")

@@ -179,7 +179,7 @@ def test_if_all_are_broken_there_is_a_report_of_no_image(maps: Path, boxes: Path
     report = evaluate_maps(maps, boxes)
     assert len(report.refused) == 3
     assert report.images == 0
-    assert [row[0] for row in report.rows()] == ["threshold", "chosen with", "images"]
+    assert [row[0] for row in report.rows()] == ["threshold", "threshold from", "selected by", "images"]
     json.dumps(report.to_dict(), allow_nan=False)
 
 

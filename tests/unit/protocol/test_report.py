@@ -27,6 +27,7 @@ Score = Callable[..., Scoring]
 def report_on(scoring: Scoring, protocol: str = "otsu,fixed=0.3,oracle-test", **options: Any) -> Report:
     rules = [with_oracle(rule, scoring, "test") for rule in parse_sources(protocol, "otsu")]
     given = {"name": "runs/a", "rules": rules, "split": "split test", "truth_source": "boxes.csv", **options}
+    given.setdefault("selected_by", "class accuracy on val")
     return make_report(
         given.pop("name"), scoring, given.pop("rules"), box_rule="largest", without_box=0, refused=[], **given
     )
@@ -82,7 +83,8 @@ def test_a_table_names_each_threshold_and_what_chose_it(report: Report) -> None:
     rows = {row[0]: row[1:] for row in report.rows()}
     assert report.header() == ("runs/a", "otsu", "fixed 0.3", "oracle-test")
     assert rows["threshold"] == ("each map's own", "0.300", "0.000")
-    assert rows["chosen with"] == ("no box", "no box", "ORACLE: these boxes")
+    assert rows["threshold from"] == ("Otsu: no box", "given: no box", "ORACLE: these boxes")
+    assert rows["selected by"] == ("class accuracy on val", "", "")
     assert rows["box accuracy, IoU 0.5 (GT-known)"][0].startswith("42.9 [")
     assert rows["mean IoU, highest of all thresholds"][:2] == ("", "")  # an oracle, so in the oracle's column alone
     assert rows["images"] == ("7 (split test)", "", "")
@@ -111,7 +113,7 @@ def test_no_box_gives_dashes_and_null(score: Score) -> None:
 
 def test_no_image_at_all_is_a_report_too() -> None:
     report = report_on(Scoring(parse_sources("otsu,oracle-test", "otsu")), "otsu,oracle-test")
-    assert [row[0] for row in report.rows()] == ["threshold", "chosen with", "images"]
+    assert [row[0] for row in report.rows()] == ["threshold", "threshold from", "selected by", "images"]
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["images"] == 0
 
 

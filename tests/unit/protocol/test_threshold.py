@@ -108,20 +108,31 @@ def test_each_level_has_its_own_threshold() -> None:
     assert parse_sources("otsu", 0.1)[0].at(0.5) is None
 
 
-def test_the_oracle_alone_is_named_so_wherever_it_is_shown() -> None:
+def test_what_true_boxes_chose_is_named_an_oracle_wherever_it_is_shown() -> None:
     rules = parse_sources("all,fixed=0.1", "otsu", pseudo=True)
-    assert [rule.source for rule in rules if rule.is_oracle] == [ORACLE]
-    assert [rule.source for rule in rules if rule.chosen_with.startswith("ORACLE")] == [ORACLE]
-    assert [rule.source for rule in rules if rule.to_dict()["oracle"]] == [ORACLE]
-    assert [rule.chosen_with for rule in rules if rule.source in (OTSU, FIXED)] == ["no box", "no box"]
-    assert {rule.source: rule.chosen_with for rule in rules}[PSEUDO] != rules[-2].chosen_with
+    assert [rule.source for rule in rules if rule.is_oracle] == [VALIDATION, ORACLE]
+    assert [rule.source for rule in rules if rule.is_best_here] == [ORACLE]
+    assert [rule.source for rule in rules if rule.comes_from.startswith("ORACLE")] == [VALIDATION, ORACLE]
+    assert [rule.source for rule in rules if rule.to_dict()["oracle"]] == [VALIDATION, ORACLE]
+    said = {rule.source: rule.comes_from for rule in rules}
+    assert (said[OTSU], said[FIXED], said[PSEUDO]) == ("Otsu: no box", "given: no box", "val's pseudo-boxes")
+
+
+def test_a_threshold_that_the_run_found_is_not_called_a_users() -> None:
+    (rule,) = parse_sources("run", 0.31, own_found_on="the best by mean IoU on 9 pseudo-boxes of val, spectral")
+    assert (rule.name, rule.source, rule.at(0.7), rule.is_own, rule.is_oracle) == ("run 0.31", "run", 0.31, True, False)
+    assert rule.to_dict()["threshold_from"] == "the best by mean IoU on 9 pseudo-boxes of val, spectral"
+    by_true_boxes = parse_sources("run", 0.31, own_found_on="the best by mean IoU on val's true boxes (ORACLE)")[0]
+    assert (by_true_boxes.is_oracle, by_true_boxes.is_best_here) == (True, False)
+    assert parse_sources("run", "otsu", own_found_on="")[0].source == OTSU
 
 
 def test_all_of_it_goes_to_json_with_null_for_what_was_not_found() -> None:
     plain = Threshold(VALIDATION, (0.3, 0.5), (0.25, NAN), "no image").to_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == {
         "source": "validation",
-        "oracle": False,
+        "threshold_from": "ORACLE: val's true boxes",
+        "oracle": True,
         "own": False,
         "iou_levels": [0.3, 0.5],
         "values": [0.25, None],
