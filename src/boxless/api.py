@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from boxless.data.checks import Inspection
     from boxless.listener import Listener
     from boxless.recipe import Recipe
+    from boxless.search.session import Found
     from boxless.training.session import Trained
 
 
@@ -58,7 +59,7 @@ def train(
     Raises:
         BoxlessError: One of its kinds, whose message says what to do.
     """
-    from boxless.recipe import Recipe, read_recipe
+    from boxless.recipe import Recipe
     from boxless.training.session import train as run
 
     named = {
@@ -68,20 +69,61 @@ def train(
         "training.epochs": epochs,
         "training.seed": seed,
         "data.image_size": image_size,
-        "data.format": format,
-        "data.images": None if images is None else str(Path(images).absolute()),
-        "data.source": None if source is None else _lasting(source),
+        **_of_data(source, format, images),
     }
     given = {key: value for key, value in named.items() if value is not None} | dict(settings or {})
     folder = Path(out)
     if resume:
         _check_resume(folder, given, has_recipe=recipe is not None)
         return run(Recipe(), folder, resume=True, device=device, listener=listener)
-    base = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else read_recipe(Path(recipe))
-    chosen = with_settings(base, given)
-    if not chosen.data.source:
-        raise ConfigError("no data was named; give a folder of images sorted by class, a file, or 'sample'.")
-    return run(chosen, folder, device=device, listener=listener)
+    return run(_chosen(recipe, given), folder, device=device, listener=listener)
+
+
+def search(
+    source: str | Path | None,
+    out: str | Path,
+    *,
+    trials: int = 20,
+    method: str | None = None,
+    recipe: Recipe | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    space: Sequence[str] = (),
+    address: str | None = None,
+    format: str | None = None,  # noqa: A002
+    images: str | Path | None = None,
+    listener: Listener | None = None,
+    **plan: Any,
+) -> Found:
+    """Try settings of a method side by side into the folder ``out``; each trial is a run.
+
+    Args:
+        source: As for `train`.
+        out: The folder of the search; on a cluster all machines must see it.
+        trials: How many settings are tried.
+        method: As for `train`.
+        recipe: What all trials start from.
+        settings: Further settings that all trials have; they are not searched.
+        space: Entries such as ``training.learning_rate=1e-4..1e-2:log``, ``method.NAME=null``, or YAML files, that
+            replace the usual ones or are added.
+        address: Of a Ray cluster; None works on this machine alone.
+        format: As for `train`.
+        images: As for `train`.
+        listener: Hears of the progress.
+        plan: Further settings of `boxless.search.Plan`, such as ``gpus=0.5``.
+
+    Raises:
+        BoxlessError: One of its kinds, whose message says what to do.
+    """
+    from boxless.search.session import Plan
+    from boxless.search.session import search as run
+    from boxless.search.space import read_space
+    from boxless.settings import build
+
+    named = {"method.name": method, **_of_data(source, format, images)}
+    given = {key: value for key, value in named.items() if value is not None} | dict(settings or {})
+    chosen, how = _chosen(recipe, given), build(Plan, {"trials": trials, **plan}, "search")
+    fixed = tuple(settings or ())
+    return run(chosen, Path(out), how, space=read_space(space), fixed=fixed, address=address, listener=listener)
 
 
 def inspect(
@@ -123,6 +165,29 @@ def _of_stage(recipe: Recipe, key: str, value: object) -> dict[str, Any]:
     kept = {name: dict(settings) for name, settings in recipe.training.stages.items()}
     kept.setdefault(stage, {})[rest[0]] = value
     return kept
+
+
+def _chosen(recipe: Recipe | str | Path | None, given: Mapping[str, Any]) -> Recipe:
+    """The recipe with what was given on top.
+
+    Raises:
+        ConfigError: No data was named.
+    """
+    from boxless.recipe import Recipe, read_recipe
+
+    base = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else read_recipe(Path(recipe))
+    chosen = with_settings(base, given)
+    if not chosen.data.source:
+        raise ConfigError("no data was named; give a folder of images sorted by class, a file, or 'sample'.")
+    return chosen
+
+
+def _of_data(source: str | Path | None, format_name: str | None, images: str | Path | None) -> dict[str, str | None]:
+    return {
+        "data.format": format_name,
+        "data.images": None if images is None else str(Path(images).absolute()),
+        "data.source": None if source is None else _lasting(source),
+    }
 
 
 def _lasting(source: str | Path) -> str:

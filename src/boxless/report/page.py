@@ -12,13 +12,7 @@ from typing import Any
 
 from boxless.files import atomic_write
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
+STYLE = """\
   :root { color-scheme: light dark; --ink: #26282c; --soft: #6a6e76; --paper: #fafaf8; --line: #dcdcd6; }
   @media (prefers-color-scheme: dark) { :root { --ink: #e8e8e4; --soft: #a0a4ac; --paper: #18191c; --line: #36383e; } }
   body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
@@ -30,7 +24,15 @@ _PAGE = Template("""<!doctype html>
   img { max-width: 100%; height: auto; border: 1px solid var(--line); }
   pre { overflow: auto; padding: .8rem; border: 1px solid var(--line); font-size: .85rem; }
   .wide { overflow-x: auto; }
-</style>
+"""
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+$style</style>
 </head>
 <body>
 <h1>$title</h1>
@@ -71,6 +73,7 @@ def write_page(
         card: The run's card.
     """
     page = _PAGE.substitute(
+        style=STYLE,
         title=escape(title),
         header="".join(f"<th>{escape(name)}</th>" for name in header),
         rows="\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows),

@@ -1,0 +1,160 @@
+"""Ray as a search needs it: started here and ended with the search, or a cluster that is there already."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from boxless import __version__
+from boxless.errors import ConfigError, MissingExtraError, RunError
+
+LOCAL = "local"
+PROBE_SECONDS = 30.0
+OBJECT_STORE = 100_000_000  # bytes: trials pass nothing but a few numbers
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # each trial is a run folder with a journal of its own
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails at once has no figure
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the trials' folders are what a search goes on from
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+_OPTIONS = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+
+
+def check_installed() -> None:
+    """Refuse to begin without what a search is made of.
+
+    Raises:
+        MissingExtraError: Ray or Optuna is not installed.
+    """
+    for package, module in (("ray", "ray.tune"), ("optuna", "optuna")):
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise MissingExtraError("a search", package, "search") from error
+
+
+@contextmanager
+def cluster(address: str | None, cpus: float, gpus: float) -> Iterator[Mapping[str, float]]:
+    """Ray within this process, with what it has of each resource; a local one ends with the block.
+
+    Args:
+        address: ``HOST:PORT`` or ``auto`` of a cluster whose machine this is; None starts one here.
+        cpus: Processors that a trial wants.
+        gpus: Devices that a trial wants.
+
+    Raises:
+        RunError: The address does not answer.
+        ConfigError: No machine has what a trial wants.
+    """
+    import ray
+
+    if address is not None:
+        _probe(address)
+    before = {name: os.environ.get(name) for name in _QUIET}
+    os.environ.update(_QUIET)
+    ours = not ray.is_initialized()
+    try:
+        if ours and address is None:
+            ray.init(address=LOCAL, object_store_memory=OBJECT_STORE, **_OPTIONS)
+        elif ours:
+            ray.init(address=address, **_OPTIONS)
+        _check_fits(ray.nodes(), cpus, gpus)
+        yield ray.cluster_resources()
+    finally:
+        if ours:
+            ray.shutdown()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def check_shared(folder: Path, seen: Path) -> None:
+    """Make sure that every machine of the cluster sees the search's folder and has the same boxless.
+
+    Args:
+        folder: Of the search.
+        seen: A file in it.
+
+    Raises:
+        RunError: One does not; it is named.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    look = ray.remote(num_cpus=0, max_retries=0)(_look)
+    for node in ray.nodes():
+        if not node["Alive"]:
+            continue
+        where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        try:
+            there, version = ray.get(look.options(scheduling_strategy=where).remote(str(seen)), timeout=60)
+        except Exception as error:  # Ray raises a dozen kinds, of which none is ours
+            last = str(error).strip().splitlines()[-1]
+            raise RunError(
+                f"{node['NodeManagerHostname']}: this machine of the cluster cannot run boxless ({last}); install "
+                "boxless there, in the environment that Ray was started from."
+            ) from error
+        if version != __version__:
+            raise RunError(
+                f"{node['NodeManagerHostname']}: this machine of the cluster has boxless {version}, here it is "
+                f"{__version__}; install the same everywhere."
+            )
+        if not there:
+            raise RunError(
+                f"{node['NodeManagerHostname']}: this machine of the cluster does not see {folder}; choose with --out "
+                "a folder that all of them share, and keep the data in one too."
+            )
+
+
+def _look(path: str) -> tuple[bool, str]:
+    return Path(path).exists(), __version__
+
+
+def _probe(address: str) -> None:
+    """Ask in a process of its own, since Ray itself waits for minutes."""
+    if "://" in address:
+        raise ConfigError(
+            f"--address {address}: a search is run from a machine of the cluster; log in there and give auto or "
+            "HOST:PORT."
+        )
+    program = f"import ray; ray.init(address={address!r}, include_dashboard=False, log_to_driver=False)"
+    command = [sys.executable, "-c", program]
+    how = (
+        f"start one with 'ray start --head' and join this machine ({platform.node()}) to it, or leave out --address "
+        "to search on this machine alone."
+    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False, env={**os.environ, **_QUIET}
+        )
+    except subprocess.TimeoutExpired:
+        raise RunError(
+            f"--address {address}: no Ray cluster answered within {PROBE_SECONDS:.0f} seconds; {how}"
+        ) from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise RunError(f"--address {address}: Ray cannot use it ({last}); {how}")
+
+
+def _check_fits(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> None:
+    """Refuse what would wait for ever."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    if not any(each.get("CPU", 0) >= cpus and each.get("GPU", 0) >= gpus for each in alive):
+        has = "; ".join(f"{each.get('CPU', 0):g} processors and {each.get('GPU', 0):g} GPUs" for each in alive)
+        raise ConfigError(
+            f"a trial wants {cpus:g} processors and {gpus:g} GPUs, but no machine has them (there: {has}); "
+            "give less with --cpus and --gpus."
+        )
