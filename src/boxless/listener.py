@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 class Listener:
@@ -19,6 +20,14 @@ class Listener:
 
     def end(self) -> None:
         """The current stretch is over."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch of training is over and saved; what this raises ends the training there.
+
+        Args:
+            record: The epoch's line of ``metrics.jsonl``; under ``select`` the figure that weights are selected by, if
+                the stage has one.
+        """
 
 
 def counter(listener: Listener, task: str) -> Callable[[int, int], None]:

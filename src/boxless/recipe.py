@@ -104,11 +104,20 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """Which weights are kept, and where a map is cut."""
+    """Which weights are kept, and where a map is cut; by default no true box has a say in it (thesis, section 4.3)."""
 
-    # Best class accuracy on val; best boxes there, by its true boxes, which is an oracle; or the last epoch.
-    select: Literal["classification", "localization", "last"] = "classification"
-    threshold: Literal["otsu"] | Annotated[float, Ge(0), Lt(1)] = "otsu"  # or a fraction of each map's maximum
+    # Best boxes on val by its pseudo-boxes; best class accuracy there; best boxes by its true boxes, which is an
+    # oracle; or the last epoch.
+    select: Literal["pseudo", "classification", "oracle", "last"] = "pseudo"
+    measure: Literal["iou", "box_accuracy"] = "iou"  # of boxes: mean IoU, or MaxBoxAcc, each at its best threshold
+    # Where val's pseudo-boxes come from: annotators or files; the first selects and gives the threshold, all are told.
+    boxes: str | tuple[str, ...] = "auto"
+    classifier: str = (
+        "probe"  # what annotators ask about classes: a linear probe, a run, a timm model, open_clip:...
+    )
+    oracle: bool = False  # also measure with val's true boxes; it is told as ORACLE and selects nothing by itself
+    # The best on val's pseudo-boxes (Otsu's if there are none), each map's own by Otsu, or a fraction of its maximum.
+    threshold: Literal["pseudo", "otsu"] | Annotated[float, Ge(0), Lt(1)] = "pseudo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from boxless.backbones.base import Backbone
 from boxless.backbones.build import build_backbone
 from boxless.data.transforms import Preprocess
 from boxless.devices import pick_device
-from boxless.errors import ConfigError, RunError
+from boxless.errors import ConfigError, RunError, UnknownNameError
 from boxless.files import write_json
 from boxless.methods import METHODS
 from boxless.methods.base import Method
@@ -32,7 +32,7 @@ from boxless.training.checkpoints import load_tensors, save_tensors
 if TYPE_CHECKING:
     from boxless.data.catalog import Catalog
 
-RUN_VERSION = 1
+RUN_VERSION = 2
 RECIPE, WEIGHTS, CARD = "recipe.yaml", "model.safetensors", "card.json"
 
 
@@ -50,6 +50,7 @@ class Run:
     multi_label: bool
     device: torch.device
     digest: str  # of the weights and what else decides a prediction
+    criterion: str = ""  # what selected these weights
 
 
 def build_method(recipe: Recipe, num_classes: int, *, pretrained: bool) -> Method:
@@ -102,7 +103,6 @@ def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, fac
             "split_rule": catalog.split_rule,
             "images": {split: len(items) for split, items in catalog.splits.items()},
         },
-        "supervision": _supervision(recipe, method),
         **({"pseudo_labels": recipe.to_dict()["pseudo"]} if recipe.pseudo != Pseudo() else {}),
         **({"text": recipe.to_dict()["text"]} if recipe.text != Text() else {}),
         "method": recipe.method.name,
@@ -111,7 +111,6 @@ def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, fac
             "licence": method.backbone.licence if recipe.backbone.weights != "random" else "none (random)",
             "frozen": recipe.backbone.freeze,
         },
-        "threshold": {"rule": recipe.protocol.threshold, "source": _threshold_source(recipe)},
         "box_rule": "largest 8-connected component above the threshold",
         "resolution": int(recipe.data.image_size),
         "seed": recipe.training.seed,
@@ -124,10 +123,17 @@ def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, fac
     write_json(folder / CARD, card)
 
 
-def open_run(folder: str | Path, device: str | torch.device = "auto") -> Run:
+def open_run(folder: str | Path, device: str | torch.device = "auto", criterion: str | None = None) -> Run:
     """Load a finished run.
 
+    Args:
+        folder: Of the run.
+        device: Where it goes.
+        criterion: Take the weights that another criterion selected, of those in the card's ``criteria``, with the
+            threshold found for them, if that criterion gives one; None takes what the run predicts with.
+
     Raises:
+        UnknownNameError: The run knows no such criterion.
         RunError: The folder is missing, is no run, is unfinished, or was written by another version.
     """
     folder = Path(folder)
@@ -136,19 +142,41 @@ def open_run(folder: str | Path, device: str | torch.device = "auto") -> Run:
         recipe = read_recipe(folder / RECIPE)
     except ConfigError as error:
         raise RunError(f"{folder}: the run's recipe cannot be used: {error}") from error
-    classes = tuple(card["classes"])
-    method = build_method(recipe, len(classes), pretrained=False)
-    tensors = load_tensors(folder / WEIGHTS)
-    try:
-        method.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise RunError(f"{folder / WEIGHTS}: its tensors do not fit {folder / RECIPE}; the run is damaged.") from error
+    classes, threshold = tuple(card["classes"]), card["threshold"]["rule"]
+    method, weights = build_method(recipe, len(classes), pretrained=False), [WEIGHTS]
+    if criterion is not None:
+        if criterion not in card["criteria"]:
+            raise UnknownNameError("selection criterion", criterion, card["criteria"])
+        other = card["criteria"][criterion]
+        weights += [other["weights"]] if other["weights"] != WEIGHTS else []
+        threshold = threshold if other["threshold"] is None else other["threshold"]
+    for number, name in enumerate(weights):
+        _load(method, folder, name, partly=number > 0)  # what another criterion chose is without a frozen backbone
     chosen = pick_device(device)
     method = method.to(chosen).eval().requires_grad_(requires_grad=False)
-    preprocess = Preprocess(int(recipe.data.image_size), method.backbone.mean, method.backbone.std)
-    digest = _digest(folder / WEIGHTS, recipe)
-    threshold = recipe.protocol.threshold
-    return Run(folder, recipe, card, classes, method, preprocess, threshold, bool(card["multi_label"]), chosen, digest)
+    return Run(
+        folder,
+        recipe,
+        card,
+        classes,
+        method,
+        Preprocess(int(recipe.data.image_size), method.backbone.mean, method.backbone.std),
+        threshold,
+        bool(card["multi_label"]),
+        chosen,
+        _digest([folder / name for name in weights], recipe, threshold),
+        criterion or str(card["selection"]["by"]),
+    )
+
+
+def _load(method: Method, folder: Path, name: str, *, partly: bool) -> None:
+    tensors = load_tensors(folder / name)
+    try:
+        found = method.load_state_dict(tensors, strict=not partly)
+    except RuntimeError as error:
+        raise RunError(f"{folder / name}: its tensors do not fit {folder / RECIPE}; the run is damaged.") from error
+    if found.unexpected_keys:
+        raise RunError(f"{folder / name}: its tensors do not fit {folder / RECIPE}; the run is damaged.")
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -187,21 +215,12 @@ def _extras(recipe: Recipe) -> tuple[str, ...]:
     return tuple(package for family, package in families.items() if any(name.startswith(family) for name in named))
 
 
-def _supervision(recipe: Recipe, method: Method) -> str:
-    if not method.needs.trains:
-        return "names of classes; nothing was trained here" if method.needs.text else "nothing was trained here"
-    by_boxes = recipe.protocol.select == "localization"
-    return "image labels, and true boxes of val to select weights by" if by_boxes else "image labels"
-
-
-def _threshold_source(recipe: Recipe) -> str:
-    return "each map's own histogram" if recipe.protocol.threshold == "otsu" else "fixed by the user"
-
-
-def _digest(weights: Path, recipe: Recipe) -> str:
-    with weights.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256")
-    content.update(json.dumps(recipe.to_dict(), sort_keys=True).encode())
+def _digest(weights: Sequence[Path], recipe: Recipe, threshold: str | float) -> str:
+    content = hashlib.sha256()
+    for path in weights:
+        with path.open("rb") as file:
+            content.update(hashlib.file_digest(file, "sha256").digest())
+    content.update(json.dumps([recipe.to_dict(), threshold], sort_keys=True).encode())
     return content.hexdigest()[:32]
 
 

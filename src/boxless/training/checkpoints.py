@@ -8,7 +8,7 @@ so they need no saving.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ class Progress:
     epoch: int = 0  # of this stage
     batch: int = 0  # batches of this epoch that are done
     sums: Mapping[str, float] = field(default_factory=dict)  # of each loss over those batches
-    best: float | None = None  # of the selection criterion
-    best_epoch: int | None = None  # counted over all stages
+    best: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of this stage, as `Tracker.better` has it
+    past: Sequence[Mapping[str, Any]] = ()  # of each stage that is over: its name, and what chose which epoch
     seconds: float = 0.0  # spent in all sessions
 
     def after(self, **changes: Any) -> Progress:

@@ -21,21 +21,19 @@ from boxless.recipe import Training
 from boxless.training import optim
 from boxless.training.checkpoints import (
     Progress,
-    learnt_state,
     load_checkpoint,
-    load_tensors,
     read_progress,
     save_checkpoint,
-    save_tensors,
 )
 from boxless.training.events import MetricsLog
 from boxless.training.feeding import Feeder, Part
+from boxless.training.kept import Kept
 from boxless.training.randomness import derive
-from boxless.training.selection import Selector
+from boxless.training.tracking import LAST, Look, Tracker
 from boxless.types import Batch, Features
 
 Plan = Sequence[tuple[Stage, Training]]  # the stages and the settings of each
-CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 class Step(nn.Module):
@@ -68,7 +66,7 @@ class Loop:
     method: Method
     multi_label: bool
     feeder: Feeder
-    select: Selector  # the figure that weights are selected by, higher is better
+    tracker: Tracker  # the figures that weights are selected by
     label: Callable[[Stage], Proposals | None]  # the pseudo-labels of all training images
     folder: Path
     listener: Listener
@@ -132,23 +130,43 @@ class Loop:
             if self.log is not None:
                 self.log.write(record)
             self._save()
+            if self.fabric.is_global_zero:
+                self._kept.only(_chosen(self.progress))
+            self.listener.epoch(record)
         self.listener.end()
+        self._select(stage)
+
+    def _select(self, stage: Stage) -> None:
+        """End a stage with the weights that its criterion chose; those of the last epoch are kept too."""
+        ruling, last = self.tracker.ruling(stage), self._epochs_before + self._epochs - 1
+        if ruling not in self.progress.best:  # no image of val could tell
+            ruling = LAST
+        if self.fabric.is_global_zero and last not in self._kept:
+            self._kept.save(last, self.method)
         self.fabric.barrier()
-        if self.select.judges(stage) and self.progress.best is not None:
-            self.method.load_state_dict(load_tensors(self.folder / BEST), strict=False)
-        self.progress = self.progress.after(stage=self.progress.stage + 1, epoch=0)
+        chosen = self.progress.best[ruling]
+        if chosen["epoch"] != last:
+            self._kept.load(chosen["epoch"], self.method)
+        done = {"stage": stage.name, "by": ruling, **chosen, "best": self.progress.best}
+        self.progress = self.progress.after(stage=self.progress.stage + 1, epoch=0, past=(*self.progress.past, done))
+
+    @property
+    def _kept(self) -> Kept:
+        return Kept(self.folder)
 
     def _start(self, stage: Stage, *, resumed: bool) -> None:
         self.method.enter(stage)
         self.optimizer = optim.build_optimizer(self.method, self.settings)
         if resumed:
             self.progress = load_checkpoint(self.folder / CHECKPOINT, self.method, self.optimizer)
-        elif self.select.judges(stage):
-            self.progress = self.progress.after(best=None, best_epoch=None)
+        else:
+            self.progress = self.progress.after(best={})
         self.step = Step(self.method, multi_label=self.multi_label)
         self.module, self.wrapped = self.fabric.setup(self.step, self.optimizer)
         if not resumed and self.progress.stage:
             self._save()
+            if self.fabric.is_global_zero:
+                self._kept.only(())  # of the stage before, whose weights are in the checkpoint now
 
     def _epoch(self) -> None:
         """The batches of this epoch that are left."""
@@ -215,20 +233,26 @@ class Loop:
         batches, epoch = self._batches, self._epochs_before + self.progress.epoch
         self.feeder.examples.check_readable()
         means = {name: self._over_devices(value / batches) for name, value in self.progress.sums.items()}
-        figure = self.select() if self.select.judges(stage) else None
-        if figure is not None and (self.progress.best is None or figure >= self.progress.best):  # of equals the latest
-            self.progress = self.progress.after(best=figure, best_epoch=epoch)
-            if self.fabric.is_global_zero:
-                save_tensors(self.folder / BEST, learnt_state(self.method))
+        look = self.tracker.look(stage)
+        self._track(look, stage, epoch)
         rate = self._rate((self.progress.epoch + 1) * batches - 1)  # of the epoch's last step
         record: dict[str, Any] = {"epoch": epoch, "step": (epoch + 1) * batches, "learning_rate": rate}
         if len(self.plan) > 1:
             record["stage"] = stage.name
         record |= {f"loss/{name}": value for name, value in means.items()}
-        if figure is not None:
-            record[f"val/{self.select.name}"] = figure
+        record |= look.record()
+        value = look.value(self.tracker.ruling(stage))
+        if value is not None:
+            record["select"] = value
         self.progress = self.progress.after(epoch=self.progress.epoch + 1, batch=0, sums={})
         return record
+
+    def _track(self, look: Look, stage: Stage, epoch: int) -> None:
+        """Keep the weights of this epoch if a criterion says that they are the best, and those of no epoch else."""
+        best = self.tracker.better(self.progress.best, look, stage, epoch)
+        self.progress = self.progress.after(best=best)
+        if self.fabric.is_global_zero and epoch in _chosen(self.progress):
+            self._kept.save(epoch, self.method)
 
     def _over_devices(self, value: float) -> float:
         reduced = self.fabric.all_reduce(torch.tensor(value, device=self.fabric.device), reduce_op="mean")
@@ -237,3 +261,8 @@ class Loop:
     def _save(self) -> None:
         if self.fabric.is_global_zero:
             save_checkpoint(self.folder / CHECKPOINT, self.method, self.optimizer, self.progress)
+
+
+def _chosen(progress: Progress) -> set[int]:
+    """The epochs of this stage that are the best by some figure."""
+    return {int(each["epoch"]) for criterion, each in progress.best.items() if criterion != LAST}

@@ -30,14 +30,14 @@ def resolve(recipe: Recipe, catalog: Catalog, *, accelerator: bool, listener: Li
     if recipe.backbone.freeze == "auto":
         changes["backbone"]["freeze"] = not accelerator or len(items) < SMALL_DATA
     if recipe.data.image_size == "auto":
-        changes["data"]["image_size"] = _image_size(items, accelerator=accelerator)
+        changes["data"]["image_size"] = pick_image_size(items, accelerator=accelerator)
     if recipe.training.epochs == "auto":
         steps = ceil(len(items) / recipe.training.batch_size)
         changes["training"]["epochs"] = min(max(ceil(TARGET_STEPS / steps), 10), 60)
     return recipe.override(**changes)
 
 
-def _image_size(items: Sequence[Item], *, accelerator: bool) -> int:
+def pick_image_size(items: Sequence[Item], *, accelerator: bool) -> int:
     """224 as the field has it, with an accelerator; on a CPU less for small images, 1.25 times their short side."""
     if accelerator:
         return 224

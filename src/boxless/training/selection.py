@@ -1,87 +1,145 @@
-"""Which weights of a stage are kept: those with the best figure on val at the end of an epoch, or the last."""
+"""What a finished run says of its selection: which weights each criterion chose, and the threshold found for them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-import torch
-from lightning_fabric import Fabric
-from torch import Tensor
-
-from boxless.data.catalog import Catalog
-from boxless.data.truth import read_truth
-from boxless.methods.base import Method, Stage
 from boxless.recipe import Protocol
-from boxless.training.examples import Examples
-from boxless.training.features import FeatureCache
-from boxless.training.validation import box_hits, class_accuracy
+from boxless.training.checkpoints import Progress
+from boxless.training.kept import name_of
+from boxless.training.tracking import CLASSIFICATION, LAST, ORACLE, PSEUDO, BoxSet, Tracker
 
-if TYPE_CHECKING:
-    from boxless.types import Boxes
+MEASURES = {"iou": "mean IoU", "box_accuracy": "MaxBoxAcc"}
+OTSU = "otsu"
 
-NAMES = {"classification": "class_accuracy", "localization": "max_box_accuracy"}
-CRITERIA = {
-    "classification": "class accuracy on val",
-    "localization": "MaxBoxAcc on val, by its true boxes (oracle)",
-    "last": "last epoch",
-}
+
+def title(criterion: str, measure: str) -> str:
+    """A criterion in words."""
+    if criterion == CLASSIFICATION:
+        return "class accuracy on val"
+    if criterion == LAST:
+        return "last epoch"
+    if criterion == ORACLE:
+        return f"{MEASURES[measure]} with the TRUE boxes of val (ORACLE)"
+    return f"{MEASURES[measure]} with pseudo-boxes of val, {criterion.removeprefix(f'{PSEUDO}:')}"
 
 
 @dataclass(frozen=True, slots=True)
-class Selector:
-    """The figure on val that weights are selected by.
+class Settled:
+    """How a run's weights and its threshold were chosen.
 
     Args:
-        rule: As the recipe's ``protocol.select`` says.
-        method: What is selected.
-        examples: The images of val; there may be none.
-        cache: Their features, if they were computed before.
-        truth: True boxes by image name, of which ``localization`` alone knows.
-        fabric: The processes, each of which looks at its share of the images.
+        protocol: Of the recipe.
+        sets: The boxes that were measured with.
+        past: Of each stage what chose its weights, as `Progress` has it.
+        trained: Whether anything was trained.
     """
 
-    rule: str
-    method: Method
-    examples: Examples
-    cache: FeatureCache | None
-    truth: Mapping[str, Boxes]
-    fabric: Fabric
+    protocol: Protocol
+    sets: Sequence[BoxSet]
+    past: Sequence[Mapping[str, Any]]
+    trained: bool
 
     @property
-    def name(self) -> str:
-        """What the figure is called in the log."""
-        return NAMES[self.rule]
+    def _last(self) -> Mapping[str, Any]:
+        return self.past[-1]
 
-    def judges(self, stage: Stage) -> bool:
-        """Whether the figure changes in a stage, and weights can be selected by it."""
-        if not len(self.examples):
-            return False
-        return {"classification": stage.classifies, "localization": stage.localizes}.get(self.rule, False)
+    @property
+    def _pseudo(self) -> BoxSet | None:
+        return next((each for each in self.sets if not each.is_oracle), None)
 
-    def __call__(self) -> float | None:
-        """The figure of the present weights, in per cent; None if no image can tell."""
-        share = {"rank": self.fabric.global_rank, "world": self.fabric.world_size}
-        device = self.fabric.device
-        if self.rule == "classification":
-            counts: list[float] = [*class_accuracy(self.method, self.examples, self.cache, device, **share)]
-        else:
-            hits, seen = box_hits(self.method, self.examples, self.truth, self.cache, device, **share)
-            counts = [*hits.tolist(), seen]
-        found = self.fabric.all_reduce(torch.tensor(counts, device=device), reduce_op="sum")
-        *right, count = found.tolist() if isinstance(found, Tensor) else counts
-        return 100.0 * max(right) / count if count else None
+    def threshold(self) -> dict[str, Any]:
+        """The rule that the run predicts with, and where it is from."""
+        rule, primary = self.protocol.threshold, self._pseudo
+        if rule == OTSU:
+            return {"rule": OTSU, "source": "each map's own histogram"}
+        if rule != PSEUDO:
+            return {"rule": rule, "source": "fixed by the user"}
+        found = self._last["thresholds"].get(primary.criterion) if primary else None
+        if primary is None or found is None:
+            return {"rule": OTSU, "source": "each map's own histogram, as val has no pseudo-boxes"}
+        count = sum(bool(len(boxes)) for boxes in primary.boxes.values())
+        measure = MEASURES[self.protocol.measure]
+        source = f"the best by {measure} on {count:,} pseudo-boxes of val, {primary.name}"
+        return {"rule": found, "source": source}
+
+    def selection(self) -> dict[str, Any]:
+        """What chose the weights of the run."""
+        last = self._last
+        words = [f"{title(each['by'], self.protocol.measure)} ({each['stage']})" for each in self.past]
+        criterion = title(last["by"], self.protocol.measure) if len(words) == 1 else ", then ".join(words)
+        return {
+            "criterion": criterion if self.trained else "none: the method does not train",
+            "by": last["by"] if self.trained else "none",
+            "measure": self.protocol.measure,
+            "value": last["value"],
+            "epoch": last["epoch"] if self.trained else None,
+        }
+
+    def criteria(self, weights: str) -> dict[str, Any]:
+        """Of each criterion the epoch that it chose in the last stage, and where its weights are.
+
+        A stage that leaves class scores as they are has no best epoch by class accuracy: its last one stands for it.
+
+        Args:
+            weights: The file of the run's own weights.
+        """
+        last = self._last
+        best = dict(last["best"])
+        if CLASSIFICATION not in best:
+            known = [each["best"][CLASSIFICATION] for each in self.past if CLASSIFICATION in each["best"]]
+            if known:
+                best[CLASSIFICATION] = {**best[LAST], "value": known[-1]["value"]}
+        return {
+            criterion: {
+                "title": title(criterion, self.protocol.measure),
+                "oracle": criterion == ORACLE,
+                "value": each["value"],
+                "epoch": each["epoch"] if self.trained else None,
+                "threshold": each["thresholds"].get(criterion),
+                "thresholds": dict(each["thresholds"]),
+                "weights": weights if each["epoch"] == last["epoch"] else name_of(int(each["epoch"])),
+            }
+            for criterion, each in sorted(best.items())
+        }
+
+    def supervision(self, zero_shot: bool) -> str:
+        """What the run has seen, in words.
+
+        Args:
+            zero_shot: Whether the method knows classes by their names.
+        """
+        learnt = "image labels" if self.trained else "names of classes" if zero_shot else "nothing was trained here"
+        words = [learnt]
+        if not self.trained and self._pseudo is not None:
+            words.append("image labels of val for its pseudo-boxes")
+        words += [f"pseudo-boxes {each.name}: {each.supervision}" for each in self.sets if each.supervision]
+        if any(each.is_oracle for each in self.sets):
+            by_them = self._last["by"] == ORACLE
+            words.append(
+                "true boxes of val to select weights by (ORACLE)"
+                if by_them
+                else "true boxes of val were looked at and chose nothing (ORACLE figures)"
+            )
+        return "; ".join(words)
+
+    def kept(self) -> set[int]:
+        """The epochs whose weights stay in the run beside its own."""
+        last = self._last
+        epochs = {int(each["epoch"]) for each in last["best"].values()} if self.trained else set()
+        return epochs - {last["epoch"]}
 
 
-def make_selector(
-    protocol: Protocol, method: Method, catalog: Catalog, val_set: Examples, cache: FeatureCache | None, fabric: Fabric
-) -> Selector:
-    """The selector that a recipe asks for.
+def untrained(tracker: Tracker) -> dict[str, Any]:
+    """What stands for the one stage of a method that does not train."""
+    stage = tracker.method.stages[0]
+    look = tracker.look(stage)
+    best = tracker.better({}, look, stage, 0)
+    return {"stage": stage.name, "by": LAST, **best[LAST], "best": best}
 
-    Raises:
-        MissingTruthError: It asks for true boxes of val, and there are none.
-    """
-    by_boxes = protocol.select == "localization" and len(val_set) > 0
-    truth = read_truth(catalog, "val").boxes if by_boxes else {}
-    return Selector(protocol.select, method, val_set, cache, truth, fabric)
+
+def past_of(progress: Progress, tracker: Tracker, *, trained: bool) -> Sequence[Mapping[str, Any]]:
+    """Of each stage what chose its weights."""
+    return progress.past if trained else (untrained(tracker),)

@@ -31,11 +31,14 @@ from boxless.training.examples import Examples
 from boxless.training.features import FeatureCache
 from boxless.training.feeding import Feeder
 from boxless.training.interrupt import Stop, stoppable
+from boxless.training.kept import Kept
 from boxless.training.labelling import PSEUDO, Labelling, plan, settle
-from boxless.training.loop import BEST, CHECKPOINT, Loop, Plan
+from boxless.training.loop import CHECKPOINT, Loop, Plan
 from boxless.training.naming import name_classes, settle_text
 from boxless.training.resolve import resolve
-from boxless.training.selection import CRITERIA, make_selector
+from boxless.training.selection import Settled, past_of
+from boxless.training.tracking import Tracker
+from boxless.training.val_boxes import STORE, ValBoxes, settle_boxes
 from boxless.training.validation import look_at_maps
 
 
@@ -100,7 +103,7 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
     torch.manual_seed(recipe.training.seed)
     recipe = settle_text(recipe, note=listener.note)
     method = runs.build_method(recipe, len(catalog.classes), pretrained=True)
-    recipe = settle(recipe, method, catalog.classes)
+    recipe = settle_boxes(settle(recipe, method, catalog.classes), catalog.classes, folder)
     if is_zero_shot(recipe.pseudo.classifier):
         check_at_hand(recipe.pseudo.classifier)
     stages = plan(method, recipe.training, recipe.pseudo)
@@ -110,17 +113,22 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
     fabric.barrier()  # the others write into that folder
     method = method.to(fabric.device)
     train_set, val_set = _examples(recipe, catalog, method)
-    progress, caches = Progress(), []
-    if method.needs.trains:
+    ask = stop.raise_if_asked
+    sets = ValBoxes(recipe, catalog, method, train_set, val_set, folder, fabric, listener, ask)()
+    progress, caches, trains = Progress(), [], method.needs.trains
+    if trains:
         caches = fill_caches(recipe, method, train_set, val_set, folder, fabric, listener, stop)
-        loop = _loop(recipe, catalog, method, stages, train_set, val_set, caches, folder, fabric, listener, stop)
+    tracker = Tracker(recipe.protocol, method, val_set, caches[1] if caches else None, sets, fabric)
+    if trains:
+        loop = _loop(recipe, catalog, method, stages, train_set, tracker, caches, folder, fabric, listener, stop)
         progress = loop.run()
-    warned = look_at_maps(method, (train_set, val_set), fabric.device, recipe.protocol.threshold)
+    settled = Settled(recipe.protocol, sets, past_of(progress, tracker, trained=trains), trains)
+    warned = look_at_maps(method, (train_set, val_set), fabric.device, settled.threshold()["rule"])
     for each in warned:
         listener.note(each.sentence("maps looked at"))
     refused = _refused_anywhere([*_refused(train_set), *_refused(val_set)], fabric)
     if fabric.is_global_zero:
-        _finish(folder, method, recipe, catalog, stages, progress, refused, warned, caches)
+        _finish(folder, method, recipe, catalog, settled, progress, refused, warned, caches)
     fabric.barrier()
     return Trained(folder, progress, refused)
 
@@ -131,7 +139,7 @@ def _loop(
     method: Method,
     stages: Plan,
     train_set: Examples,
-    val_set: Examples,
+    tracker: Tracker,
     caches: list[FeatureCache],
     folder: Path,
     fabric: Fabric,
@@ -139,13 +147,12 @@ def _loop(
     stop: Stop,
 ) -> Loop:
     settings, rank, world = recipe.training, fabric.global_rank, fabric.world_size
-    train_cache, val_cache = caches or (None, None)
+    cache = caches[0] if caches else None
     feeder = Feeder(
-        train_set, train_cache, settings.batch_size, settings.accumulate, settings.seed, rank, world, fabric.device
+        train_set, cache, settings.batch_size, settings.accumulate, settings.seed, rank, world, fabric.device
     )
-    select = make_selector(recipe.protocol, method, catalog, val_set, val_cache, fabric)
     label = Labelling(recipe, method, train_set, catalog.classes, folder, fabric, listener, stop.raise_if_asked)
-    return Loop(fabric, stages, method, catalog.multi_label, feeder, select, label, folder, listener, stop.asked)
+    return Loop(fabric, stages, method, catalog.multi_label, feeder, tracker, label, folder, listener, stop.asked)
 
 
 def _read(recipe: Recipe, listener: Listener) -> Catalog:
@@ -232,31 +239,25 @@ def _finish(
     method: Method,
     recipe: Recipe,
     catalog: Catalog,
-    stages: Plan,
+    settled: Settled,
     progress: Progress,
     refused: tuple[tuple[str, str], ...],
     warned: tuple[Warned, ...],
     caches: list[FeatureCache],
 ) -> None:
-    selected = progress.best is not None
-    *before, _ = epochs = [int(each.epochs) for _, each in stages]
-    criterion = CRITERIA[recipe.protocol.select if selected else "last"]
-    if selected and progress.best_epoch is not None and progress.best_epoch < sum(before):
-        criterion += f", then the last epoch of {stages[-1][0].name}"
     facts = {
-        "selection": {
-            "criterion": criterion if method.needs.trains else "none: the method does not train",
-            "value": progress.best,
-            "epoch": progress.best_epoch if selected or not method.needs.trains else sum(epochs) - 1,
-        },
+        "supervision": settled.supervision(zero_shot=bool(method.needs.text)),
+        "selection": settled.selection(),
+        "threshold": settled.threshold(),
+        "criteria": settled.criteria(runs.WEIGHTS),
         "training_seconds": round(progress.seconds, 1),
         "refused": dict(refused),
         "map_warnings": {each.kind: {"count": each.count, "of": each.total} for each in warned},
     }
     runs.save_run(folder, method, recipe, catalog, facts)
-    for name in (CHECKPOINT, BEST):
-        (folder / name).unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    Kept(folder).only(settled.kept())
     for cache in caches:
         cache.remove()
-    for name in (FEATURES, PSEUDO):
+    for name in (FEATURES, PSEUDO, STORE):
         shutil.rmtree(folder / name, ignore_errors=True)

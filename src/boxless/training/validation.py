@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from boxless.backbones.base import Backbone
-from boxless.data.images import read_size
 from boxless.maps.sanity import NOT_FINITE, SAME_FOR_ALL, Warned, Warnings, kinds_of, same_for_all_classes
 from boxless.methods.base import Method
-from boxless.metrics.boxes import iou_curves
-from boxless.ops.components import default_thresholds
 from boxless.ops.maps import resize
 from boxless.ops.otsu import otsu_thresholds
 from boxless.stream import batched, default_workers, ordered_map
 from boxless.training.examples import Examples
 from boxless.training.features import FeatureCache
 
-if TYPE_CHECKING:
-    from boxless.types import Boxes
-
 MAPS_LOOKED_AT = 32
-FIT = 0.5  # IoU of a box that counts as right
-Floats = NDArray[np.float64]
 Seen = TypeVar("Seen")
 
 
@@ -73,50 +62,6 @@ def class_accuracy(
         right, count = right + int(hit.sum()), count + len(rows)
     method.train(mode)
     return right, count
-
-
-@torch.no_grad()
-def box_hits(
-    method: Method,
-    examples: Examples,
-    truth: Mapping[str, Boxes],
-    cache: FeatureCache | None,
-    device: torch.device,
-    *,
-    rank: int = 0,
-    world: int = 1,
-) -> tuple[Floats, int]:
-    """In how many of a device's share of the images the box fits, at each threshold, and out of how many.
-
-    It fits if that of the map of the image's class has an IoU of 0.5 or more with a true box. Images are decoded also
-    where features are at hand, since some methods' maps need both.
-
-    Args:
-        method: The method; its mode is left as found.
-        examples: The images.
-        truth: True boxes by image name, in original pixels; images without any take no part.
-        cache: Their features, if they were computed before.
-        device: Where to compute.
-        rank: Which share of the images.
-        world: Number of shares.
-    """
-    mode, side = method.training, examples.preprocess.size
-    method.eval()
-    hits, count = np.zeros(len(default_thresholds())), 0
-    mine = [i for i in range(rank, len(examples), world) if len(truth.get(examples.items[i].name, ()))]
-    shown = ordered_map(lambda i: (i, examples.attempt(i, examples.plain)), mine, workers=default_workers(), ahead=128)
-    for chunk in batched(((i, image) for i, image in shown if image is not None), 64):
-        rows = [i for i, _ in chunk]
-        images = torch.stack([image for _, image in chunk]).to(device, memory_format=torch.channels_last)
-        features = None if cache is None else cache.read(rows, [False] * len(rows), device)
-        with nullcontext() if features is None else method.backbone.replay(images, features):
-            maps = method.localize(images, examples.labels[rows, None].to(device)).maps.float()
-        large = torch.nan_to_num(resize(maps, (side, side))[:, 0]).clamp(0, 1).cpu().numpy()
-        items = [examples.items[i] for i in rows]
-        curves = iou_curves(large, [truth[item.name] for item in items], [read_size(item.path) for item in items])
-        hits, count = hits + (curves >= FIT).sum(0), count + len(rows)
-    method.train(mode)
-    return hits, count
 
 
 @torch.no_grad()

@@ -36,4 +36,5 @@ def recipe(shapes: Path) -> Recipe:
         backbone={"name": "test_vit", "weights": "random", "freeze": False},
         method={"name": "cam", "dropout": 0.0, "hidden": 32},
         training={"epochs": 3, "batch_size": 8, "learning_rate": 1e-3},
+        protocol={"select": "classification", "threshold": "otsu"},  # nothing then makes pseudo-boxes
     )

@@ -220,7 +220,9 @@ def test_a_method_that_does_not_train_becomes_a_run_as_it_was_built(
     as_built = recipe.override(method={"name": "toy_methods:NeverTrains"})
     train(as_built, tmp_path / "run", device="cpu")
     run = open_run(tmp_path / "run", device="cpu")
-    assert run.card["selection"] == {"criterion": "none: the method does not train", "value": None, "epoch": None}
+    assert run.card["selection"]["criterion"] == "none: the method does not train"
+    assert run.card["selection"]["epoch"] is None
+    assert set(run.card["criteria"]) == {"classification", "last"}
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     shown = subprocess.run([sys.executable, "-m", "boxless", "show", "run", str(tmp_path / "run")], text=True,
                            capture_output=True, check=True, env={**os.environ, "PYTHONPATH": TOYS}).stdout  # fmt: skip

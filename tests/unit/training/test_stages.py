@@ -64,7 +64,7 @@ def test_each_stage_trains_its_own_part_for_its_own_epochs(staged: Recipe, tmp_p
     assert said[-1]["loss/pixels"] < said[2]["loss/pixels"]  # type: ignore[operator]
     assert said[0]["learning_rate"] == said[2]["learning_rate"] or said[2]["learning_rate"] > said[1]["learning_rate"]  # type: ignore[operator]
     card = open_run(tmp_path / "run", device="cpu").card
-    assert card["selection"]["criterion"] == "class accuracy on val, then the last epoch of localization"
+    assert card["selection"]["criterion"] == "class accuracy on val (classification), then last epoch (localization)"
     assert not (tmp_path / "run" / "pseudo").exists()
     kept = read_recipe(tmp_path / "run" / "recipe.yaml")
     assert kept.pseudo.source == "spectral"

@@ -1,0 +1,235 @@
+"""What is known on val of the weights of an epoch: class accuracy, and how well boxes fit each set of boxes there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from boxless.data.images import read_size
+from boxless.methods.base import Method, Stage
+from boxless.metrics._overlap import best_overlaps
+from boxless.metrics.boxes import clip_to
+from boxless.ops.boxes import scale
+from boxless.ops.components import default_thresholds, sweep_batch
+from boxless.ops.maps import resize
+from boxless.recipe import Protocol
+from boxless.stream import batched, default_workers, ordered_map
+from boxless.training.examples import Examples
+from boxless.training.features import FeatureCache
+from boxless.training.validation import class_accuracy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from boxless.types import Boxes
+
+    Floats = NDArray[np.float64]
+
+CLASSIFICATION, LAST, ORACLE, PSEUDO = "classification", "last", "oracle", "pseudo"
+FIT = 0.5  # IoU of a box that counts as right: MaxBoxAcc
+BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSet:
+    """Boxes of val that localization is measured with: pseudo-boxes of a source, or the true ones."""
+
+    name: str  # of the source; ORACLE in capitals for true boxes
+    boxes: Mapping[str, Boxes]  # by item name, in original pixels; images without any take no part
+    supervision: str = ""  # what they were made from besides image labels
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether these are true boxes."""
+        return self.name == ORACLE.upper()
+
+    @property
+    def criterion(self) -> str:
+        """The name of what selects by them."""
+        return ORACLE if self.is_oracle else f"{PSEUDO}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How well boxes fit a set of boxes, each figure at the threshold that is best for it."""
+
+    iou: float  # mean IoU, a fraction
+    box_accuracy: float  # MaxBoxAcc in per cent
+    threshold: float  # the best by the measure of the protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The figures of one epoch."""
+
+    measure: str
+    class_accuracy: float | None  # in per cent
+    fits: Mapping[str, Fit]  # by criterion
+
+    def value(self, criterion: str) -> float | None:
+        """The figure of a criterion; None if it has none."""
+        if criterion == CLASSIFICATION:
+            return self.class_accuracy
+        fit = self.fits.get(criterion)
+        return None if fit is None else float(getattr(fit, self.measure))
+
+    def thresholds(self) -> dict[str, float]:
+        """The best threshold on each set of boxes, by criterion."""
+        return {name: fit.threshold for name, fit in self.fits.items()}
+
+    def record(self) -> dict[str, float]:
+        """The figures as the journal names them."""
+        found: dict[str, float] = {}
+        if self.class_accuracy is not None:
+            found["val/class_accuracy"] = self.class_accuracy
+        for criterion, fit in self.fits.items():
+            name = criterion.removeprefix(f"{PSEUDO}:") if criterion != ORACLE else ORACLE.upper()
+            found |= {
+                f"val/iou/{name}": fit.iou,
+                f"val/box_accuracy/{name}": fit.box_accuracy,
+                f"val/threshold/{name}": fit.threshold,
+            }
+        return found
+
+
+Best = Mapping[str, Mapping[str, Any]]  # by criterion: value, epoch, and the thresholds of that epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """Looks at val at the end of each epoch, and knows which criterion has the say in a stage.
+
+    Args:
+        protocol: Of the recipe.
+        method: What is looked at.
+        examples: The images of val; there may be none.
+        cache: Their features, if they were computed before.
+        sets: The boxes to measure with; the first that is no oracle selects.
+        fabric: The processes, each of which looks at its share of the images.
+    """
+
+    protocol: Protocol
+    method: Method
+    examples: Examples
+    cache: FeatureCache | None
+    sets: Sequence[BoxSet]
+    fabric: Fabric
+    _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def primary(self) -> BoxSet | None:
+        """The pseudo-boxes that select and give the threshold."""
+        return next((each for each in self.sets if not each.is_oracle), None)
+
+    def judged(self, stage: Stage) -> tuple[str, ...]:
+        """The criteria whose figures change in a stage; the last epoch is always one."""
+        if not len(self.examples):
+            return (LAST,)
+        by_boxes = [each.criterion for each in self.sets] if stage.localizes else []
+        return (*([CLASSIFICATION] if stage.classifies else []), *by_boxes, LAST)
+
+    def ruling(self, stage: Stage) -> str:
+        """The criterion by which a stage's weights are selected: what the recipe asks for, or what comes nearest."""
+        wanted = self.protocol.select
+        named = self.primary.criterion if wanted == PSEUDO and self.primary else wanted
+        order = (LAST,) if wanted == LAST else (named, CLASSIFICATION, LAST)
+        return next(each for each in order if each in self.judged(stage))
+
+    def look(self, stage: Stage) -> Look:
+        """The figures of the present weights."""
+        judged, sums, seen = self.judged(stage), np.zeros((len(self.sets), 2, len(default_thresholds()))), 0
+        right = count = 0
+        share = {"rank": self.fabric.global_rank, "world": self.fabric.world_size}
+        if CLASSIFICATION in judged:
+            right, count = class_accuracy(self.method, self.examples, self.cache, self.fabric.device, **share)
+        counts = np.zeros(len(self.sets))
+        if any(each.criterion in judged for each in self.sets):
+            sums, counts = self._boxes(**share)
+        flat = torch.from_numpy(np.concatenate([[right, count], counts, sums.ravel()])).to(torch.float64)
+        found = self.fabric.all_reduce(flat.to(_exact(self.fabric.device)), reduce_op="sum")
+        values = (found if isinstance(found, Tensor) else flat).cpu().double().numpy()
+        right, seen = values[0], values[1]
+        counts, sums = values[2 : 2 + len(counts)], values[2 + len(counts) :].reshape(sums.shape)
+        fits = {
+            each.criterion: self._fit(*(sums[i] / counts[i]))
+            for i, each in enumerate(self.sets)
+            if each.criterion in judged and counts[i]
+        }
+        return Look(self.protocol.measure, 100.0 * right / seen if seen else None, fits)
+
+    def better(self, best: Best, look: Look, stage: Stage, epoch: int) -> dict[str, Mapping[str, Any]]:
+        """The best epoch of each criterion, now that one more is known; of equals the latest."""
+        found = dict(best)
+        for criterion in self.judged(stage):
+            value = look.value(criterion)
+            old = best.get(criterion, {}).get("value")
+            if criterion == LAST or (value is not None and (old is None or value >= old)):
+                found[criterion] = {"value": value, "epoch": epoch, "thresholds": look.thresholds()}
+        return found
+
+    def _fit(self, right: Floats, ious: Floats) -> Fit:
+        """Of the means over images at each threshold; of equal ones the lowest threshold."""
+        chosen = ious if self.protocol.measure == "iou" else right
+        at = float(default_thresholds()[int(chosen.argmax())])
+        return Fit(float(ious.max()), 100.0 * float(right.max()), round(at, 3))
+
+    @torch.no_grad()  # not inference_mode: methods may take gradients inside
+    def _boxes(self, *, rank: int, world: int) -> tuple[Floats, Floats]:
+        """Sums over images, (sets, 2, t), of right boxes and of IoUs at each threshold; and the images of each set.
+
+        Images are decoded also where features are at hand, since some methods' maps need both.
+        """
+        method, examples, device = self.method, self.examples, self.fabric.device
+        mode = method.training
+        method.eval()
+        sums, counts = np.zeros((len(self.sets), 2, len(default_thresholds()))), np.zeros(len(self.sets))
+        known = {name for each in self.sets for name, boxes in each.boxes.items() if len(boxes)}
+        mine = [i for i in range(rank, len(examples), world) if examples.items[i].name in known]
+        shown = ordered_map(
+            lambda i: (i, examples.attempt(i, examples.plain)), mine, workers=default_workers(), ahead=2 * BATCH
+        )
+        for chunk in batched(((i, image) for i, image in shown if image is not None), BATCH):
+            rows = [i for i, _ in chunk]
+            images = torch.stack([image for _, image in chunk]).to(device, memory_format=torch.channels_last)
+            features = None if self.cache is None else self.cache.read(rows, [False] * len(rows), device)
+            with nullcontext() if features is None else method.backbone.replay(images, features):
+                maps = method.localize(images, examples.labels[rows, None].to(device)).maps.float()
+            side = examples.preprocess.size
+            large = torch.nan_to_num(resize(maps, (side, side))[:, 0]).clamp(0, 1).cpu().numpy()
+            self._add(large, rows, sums, counts)
+        method.train(mode)
+        return sums, counts
+
+    def _add(self, maps: NDArray[np.float32], rows: Sequence[int], sums: Floats, counts: Floats) -> None:
+        """Sweep maps (n, h, w) once, and measure their boxes with each set."""
+        grid = (maps.shape[2], maps.shape[1])
+
+        def one(place: int) -> list[Floats | None]:
+            item = self.examples.items[rows[place]]
+            if item.name not in self._sizes:
+                self._sizes[item.name] = read_size(item.path)
+            size = self._sizes[item.name]
+            boxes = scale(sweep_batch(maps[place : place + 1])[0][0], grid, size)
+            trues = [each.boxes.get(item.name) for each in self.sets]
+            return [
+                None if true is None or not len(true) else best_overlaps(boxes, clip_to(true, size, item.name), 0.0)
+                for true in trues
+            ]
+
+        workers = default_workers()
+        for overlaps in ordered_map(one, range(len(rows)), workers=workers, ahead=2 * workers):
+            for number, ious in enumerate(overlaps):
+                if ious is not None:
+                    sums[number] += np.stack([ious >= FIT, ious])
+                    counts[number] += 1
+
+
+def _exact(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
