@@ -1,0 +1,65 @@
+"""boxless benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from boxless.cli.options import Device, Json
+
+if TYPE_CHECKING:
+    from boxless.cli.output import Output
+
+
+def benchmark(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="YAML: data sets, methods, configurations, seeds.")],
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Folder of runs and tables, instead of the file's.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the trainings and how far they are; do none.")
+    ] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    r"""Train methods on data sets with several seeds, and compare them under one protocol.
+
+    \b
+      boxless benchmark benchmarks/protocol.yaml --dry-run
+      boxless benchmark benchmarks/protocol.yaml --out runs/protocol
+
+    Stopped at any moment, the same command goes on where it was; what is finished is not done again. Weights,
+    thresholds and configurations are chosen without a true box; what true boxes would choose stands apart as ORACLE.
+    DIR then has the tables (results.md, .csv, .tex, .json), the card of each row, and a run folder of each training.
+    docs/benchmark.md says what FILE holds.
+    """
+    from boxless.benchmark import list_jobs, run_benchmark
+    from boxless.cli.output import Output
+
+    with Output(as_json=as_json) as output:
+        if dry_run:
+            jobs = list_jobs(file, out)
+            output.table([(job["name"], job["state"]) for job in jobs], ("training", "state"))
+            output.finish({"jobs": jobs})
+            _fail(output, [(job["name"], job["reason"]) for job in jobs if job["reason"]])
+            return
+        result = run_benchmark(file, out, device=device, listener=output.listener)
+        output.listener.end()
+        for table in result.tables:
+            output.say(f"{table.title}\n")
+            output.table(table.rows, table.header)
+            output.say("\n" + "\n".join(table.notes) + "\n")
+        output.say("written: " + ", ".join(map(str, result.written)))
+        output.finish(result.to_dict())
+        _fail(output, result.failed)
+
+
+def _fail(output: Output, failed: Sequence[tuple[str, str]]) -> None:
+    """Say which trainings failed, and end with exit code 1 if any did."""
+    output.listener.end()
+    if failed:
+        count = "1 training failed" if len(failed) == 1 else f"{len(failed):,} trainings failed"
+        typer.echo("\n".join([f"{count}:", *(f"  {name}: {reason}" for name, reason in failed)]), err=True)
+        raise typer.Exit(1)
