@@ -28,6 +28,8 @@ def train(
     epochs: int | None = None,
     image_size: int | None = None,
     seed: int | None = None,
+    select_by: str | None = None,
+    pseudo_boxes: str | Sequence[str] | None = None,
     format: str | None = None,  # noqa: A002
     images: str | Path | None = None,
     resume: bool = False,
@@ -50,6 +52,10 @@ def train(
         epochs: Passes over the training images.
         image_size: Side of the square network input, in pixels.
         seed: Decides every random number of the run.
+        select_by: Which weights are kept: the best on val by its ``pseudo``-boxes, by ``classification``, by true boxes
+            (``oracle``), or the ``last``.
+        pseudo_boxes: Where val's pseudo-boxes come from: annotators of ``boxless list annotators`` or files, in a
+            sequence or a comma list. The first selects and gives the threshold.
         format: The format of ``source``, if it is not to be found out.
         images: Where the pictures are, for formats that list them.
         resume: Go on with the unfinished run in ``out``, by the recipe that is kept there; takes no other setting.
@@ -68,6 +74,8 @@ def train(
         "backbone.freeze": freeze,
         "training.epochs": epochs,
         "training.seed": seed,
+        "protocol.select": select_by,
+        "protocol.boxes": pseudo_boxes if pseudo_boxes is None or isinstance(pseudo_boxes, str) else [*pseudo_boxes],
         "data.image_size": image_size,
         **_of_data(source, format, images),
     }

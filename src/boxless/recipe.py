@@ -109,12 +109,14 @@ class Protocol:
     # Best boxes on val by its pseudo-boxes; best class accuracy there; best boxes by its true boxes, which is an
     # oracle; or the last epoch.
     select: Literal["pseudo", "classification", "oracle", "last"] = "pseudo"
-    measure: Literal["iou", "box_accuracy"] = "iou"  # of boxes: mean IoU, or MaxBoxAcc, each at its best threshold
+    # Mean IoU or MaxBoxAcc of boxes, each at its best threshold; or PxAP, with pseudo-masks in place of pseudo-boxes.
+    measure: Literal["iou", "box_accuracy", "pxap"] = "iou"
     # Where val's pseudo-boxes come from: annotators or files; the first selects and gives the threshold, all are told.
     boxes: str | tuple[str, ...] = "auto"
     classifier: str = (
         "probe"  # what annotators ask about classes: a linear probe, a run, a timm model, open_clip:...
     )
+    absent: tuple[str, ...] = ()  # classes that show no object, such as normal tissue: their pseudo-masks are empty
     oracle: bool = False  # also measure with val's true boxes; it is told as ORACLE and selects nothing by itself
     # The best on val's pseudo-boxes (Otsu's if there are none), each map's own by Otsu, or a fraction of its maximum.
     threshold: Literal["pseudo", "otsu"] | Annotated[float, Ge(0), Lt(1)] = "pseudo"

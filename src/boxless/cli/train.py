@@ -38,6 +38,14 @@ def train(
         int | None, typer.Option("--image-size", metavar="N", help="Side of the network's input, in pixels.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Decides all random numbers.")] = None,
+    select_by: Annotated[
+        str | None,
+        typer.Option("--select-by", metavar="NAME", help="Which weights are kept: by pseudo, classification, oracle, last."),
+    ] = None,
+    pseudo_boxes: Annotated[
+        str | None,
+        typer.Option("--pseudo-boxes", metavar="LIST", help="Of val: annotators or files; the first one selects."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished run in --out; takes no other setting.")
     ] = False,
@@ -72,6 +80,8 @@ def train(
             epochs=epochs,
             image_size=image_size,
             seed=seed,
+            select_by=select_by,
+            pseudo_boxes=pseudo_boxes,
             format=format,
             images=images,
             resume=resume,

@@ -11,7 +11,7 @@ from boxless.training.checkpoints import Progress
 from boxless.training.kept import name_of
 from boxless.training.tracking import CLASSIFICATION, LAST, ORACLE, PSEUDO, BoxSet, Tracker
 
-MEASURES = {"iou": "mean IoU", "box_accuracy": "MaxBoxAcc"}
+MEASURES = {"iou": "mean IoU", "box_accuracy": "MaxBoxAcc", "pxap": "PxAP"}
 OTSU = "otsu"
 
 
@@ -21,9 +21,10 @@ def title(criterion: str, measure: str) -> str:
         return "class accuracy on val"
     if criterion == LAST:
         return "last epoch"
+    what = "masks" if measure == "pxap" else "boxes"
     if criterion == ORACLE:
-        return f"{MEASURES[measure]} with the TRUE boxes of val (ORACLE)"
-    return f"{MEASURES[measure]} with pseudo-boxes of val, {criterion.removeprefix(f'{PSEUDO}:')}"
+        return f"{MEASURES[measure]} with the TRUE {what} of val (ORACLE)"
+    return f"{MEASURES[measure]} with pseudo-{what} of val, {criterion.removeprefix(f'{PSEUDO}:')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,9 @@ class Settled:
             return {"rule": rule, "source": "fixed by the user"}
         found = self._last["thresholds"].get(primary.criterion) if primary else None
         if primary is None or found is None:
-            return {"rule": OTSU, "source": "each map's own histogram, as val has no pseudo-boxes"}
-        count = sum(bool(len(boxes)) for boxes in primary.boxes.values())
-        measure = MEASURES[self.protocol.measure]
-        source = f"the best by {measure} on {count:,} pseudo-boxes of val, {primary.name}"
+            return {"rule": OTSU, "source": "each map's own histogram, as there are no pseudo-boxes of val"}
+        measure = "pixel IoU" if primary.what == "masks" else MEASURES[self.protocol.measure]
+        source = f"the best by {measure} on {primary.count:,} pseudo-{primary.what} of val, {primary.name}"
         return {"rule": found, "source": source}
 
     def selection(self) -> dict[str, Any]:
@@ -115,14 +115,14 @@ class Settled:
         words = [learnt]
         if not self.trained and self._pseudo is not None:
             words.append("image labels of val for its pseudo-boxes")
-        words += [f"pseudo-boxes {each.name}: {each.supervision}" for each in self.sets if each.supervision]
-        if any(each.is_oracle for each in self.sets):
-            by_them = self._last["by"] == ORACLE
-            words.append(
-                "true boxes of val to select weights by (ORACLE)"
-                if by_them
-                else "true boxes of val were looked at and chose nothing (ORACLE figures)"
-            )
+        words += [f"pseudo-{each.what} {each.name}: {each.supervision}" for each in self.sets if each.supervision]
+        for each in self.sets:
+            if each.is_oracle:
+                chose = "to select weights by (ORACLE)"
+                by_them = self._last["by"] == ORACLE
+                words.append(
+                    f"true {each.what} of val {chose if by_them else 'were looked at and chose nothing (ORACLE)'}"
+                )
         return "; ".join(words)
 
     def kept(self) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from boxless.data.images import read_size
+from boxless.data.masks import Masks
 from boxless.methods.base import Method, Stage
 from boxless.metrics._overlap import best_overlaps
 from boxless.metrics.boxes import clip_to
 from boxless.ops.boxes import scale
 from boxless.ops.components import default_thresholds, sweep_batch
 from boxless.ops.maps import resize
+from boxless.protocol.mask_criterion import MaskFigure
 from boxless.recipe import Protocol
 from boxless.stream import batched, default_workers, ordered_map
 from boxless.training.examples import Examples
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 CLASSIFICATION, LAST, ORACLE, PSEUDO = "classification", "last", "oracle", "pseudo"
 FIT = 0.5  # IoU of a box that counts as right: MaxBoxAcc
 BATCH = 64
+HIGHEST = 0.999  # threshold that a run may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +54,55 @@ class BoxSet:
         return self.name == ORACLE.upper()
 
     @property
+    def what(self) -> str:
+        """What they are: boxes or masks."""
+        return "boxes"
+
+    @property
+    def count(self) -> int:
+        """How many images have one."""
+        return sum(bool(len(boxes)) for boxes in self.boxes.values())
+
+    def __contains__(self, name: str) -> bool:
+        """Whether an image has one."""
+        return bool(len(self.boxes.get(name, ())))
+
+    @property
     def criterion(self) -> str:
         """The name of what selects by them."""
         return ORACLE if self.is_oracle else f"{PSEUDO}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """How well boxes fit a set of boxes, each figure at the threshold that is best for it."""
+class MaskSet(BoxSet):
+    """Masks of val that maps are measured with: pseudo-masks, or the true ones."""
 
-    iou: float  # mean IoU, a fraction
-    box_accuracy: float  # MaxBoxAcc in per cent
+    masks: Mapping[str, NDArray[np.bool_]] | Masks = field(default_factory=dict)  # by item name
+
+    @property
+    def what(self) -> str:
+        """Masks; see :class:`BoxSet`."""
+        return "masks"
+
+    @property
+    def count(self) -> int:
+        """How many images have one."""
+        return len(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether an image has one."""
+        return name in self._names
+
+    @property
+    def _names(self) -> Collection[str]:
+        return self.masks.names if isinstance(self.masks, Masks) else self.masks.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How well maps fit a set of boxes or masks, each figure at the threshold that is best for it."""
+
+    figures: Mapping[str, float]  # by measure: mean IoU, a fraction, and MaxBoxAcc; or PxAP; accuracies in per cent
     threshold: float  # the best by the measure of the protocol
 
 
@@ -78,7 +119,7 @@ class Look:
         if criterion == CLASSIFICATION:
             return self.class_accuracy
         fit = self.fits.get(criterion)
-        return None if fit is None else float(getattr(fit, self.measure))
+        return None if fit is None else fit.figures[self.measure]
 
     def thresholds(self) -> dict[str, float]:
         """The best threshold on each set of boxes, by criterion."""
@@ -91,11 +132,8 @@ class Look:
             found["val/class_accuracy"] = self.class_accuracy
         for criterion, fit in self.fits.items():
             name = criterion.removeprefix(f"{PSEUDO}:") if criterion != ORACLE else ORACLE.upper()
-            found |= {
-                f"val/iou/{name}": fit.iou,
-                f"val/box_accuracy/{name}": fit.box_accuracy,
-                f"val/threshold/{name}": fit.threshold,
-            }
+            found |= {f"val/{measure}/{name}": value for measure, value in fit.figures.items()}
+            found[f"val/threshold/{name}"] = fit.threshold
         return found
 
 
@@ -144,25 +182,24 @@ class Tracker:
 
     def look(self, stage: Stage) -> Look:
         """The figures of the present weights."""
-        judged, sums, seen = self.judged(stage), np.zeros((len(self.sets), 2, len(default_thresholds()))), 0
-        right = count = 0
+        judged = self.judged(stage)
         share = {"rank": self.fabric.global_rank, "world": self.fabric.world_size}
+        right = count = 0
         if CLASSIFICATION in judged:
             right, count = class_accuracy(self.method, self.examples, self.cache, self.fabric.device, **share)
-        counts = np.zeros(len(self.sets))
+        sums = [np.zeros(self._length(each)) for each in self.sets]
         if any(each.criterion in judged for each in self.sets):
-            sums, counts = self._boxes(**share)
-        flat = torch.from_numpy(np.concatenate([[right, count], counts, sums.ravel()])).to(torch.float64)
-        found = self.fabric.all_reduce(flat.to(_exact(self.fabric.device)), reduce_op="sum")
+            sums = self._localized(sums, **share)
+        flat = torch.from_numpy(np.concatenate([[right, count], *sums])).to(_exact(self.fabric.device))
+        found = self.fabric.all_reduce(flat, reduce_op="sum")
         values = (found if isinstance(found, Tensor) else flat).cpu().double().numpy()
-        right, seen = values[0], values[1]
-        counts, sums = values[2 : 2 + len(counts)], values[2 + len(counts) :].reshape(sums.shape)
-        fits = {
-            each.criterion: self._fit(*(sums[i] / counts[i]))
-            for i, each in enumerate(self.sets)
-            if each.criterion in judged and counts[i]
-        }
-        return Look(self.protocol.measure, 100.0 * right / seen if seen else None, fits)
+        ends = np.cumsum([2, *(len(each) for each in sums)])
+        fits = {}
+        for each, start, end in zip(self.sets, ends, ends[1:], strict=False):
+            fit = self._fit(each, values[start:end]) if each.criterion in judged else None
+            if fit is not None:
+                fits[each.criterion] = fit
+        return Look(self.protocol.measure, 100.0 * values[0] / values[1] if values[1] else None, fits)
 
     def better(self, best: Best, look: Look, stage: Stage, epoch: int) -> dict[str, Mapping[str, Any]]:
         """The best epoch of each criterion, now that one more is known; of equals the latest."""
@@ -174,26 +211,39 @@ class Tracker:
                 found[criterion] = {"value": value, "epoch": epoch, "thresholds": look.thresholds()}
         return found
 
-    def _fit(self, right: Floats, ious: Floats) -> Fit:
-        """Of the means over images at each threshold; of equal ones the lowest threshold."""
-        chosen = ious if self.protocol.measure == "iou" else right
+    def _length(self, boxes: BoxSet) -> int:
+        """Of what is summed up over images for a set."""
+        if isinstance(boxes, MaskSet):
+            return len(MaskFigure({}, (1, 1)).sums())
+        return 1 + 2 * len(default_thresholds())
+
+    def _fit(self, boxes: BoxSet, sums: Floats) -> Fit | None:
+        """The figures of a set, from its sums over images; None if none took part. Of equal thresholds the lowest."""
+        if isinstance(boxes, MaskSet):
+            precision, at = MaskFigure.figure(sums)
+            return None if np.isnan(precision) else Fit({"pxap": precision}, round(min(at, HIGHEST), 3))
+        if not sums[0]:
+            return None
+        right, ious = sums[1:].reshape(2, -1) / sums[0]
+        chosen = right if self.protocol.measure == "box_accuracy" else ious
         at = float(default_thresholds()[int(chosen.argmax())])
-        return Fit(float(ious.max()), 100.0 * float(right.max()), round(at, 3))
+        return Fit({"iou": float(ious.max()), "box_accuracy": 100.0 * float(right.max())}, round(at, 3))
 
     @torch.no_grad()  # not inference_mode: methods may take gradients inside
-    def _boxes(self, *, rank: int, world: int) -> tuple[Floats, Floats]:
-        """Sums over images, (sets, 2, t), of right boxes and of IoUs at each threshold; and the images of each set.
+    def _localized(self, sums: list[Floats], *, rank: int, world: int) -> list[Floats]:
+        """What is summed up over a process' share of the images, for each set.
 
         Images are decoded also where features are at hand, since some methods' maps need both.
         """
         method, examples, device = self.method, self.examples, self.fabric.device
-        mode = method.training
+        mode, side = method.training, examples.preprocess.size
         method.eval()
-        sums, counts = np.zeros((len(self.sets), 2, len(default_thresholds()))), np.zeros(len(self.sets))
-        known = {name for each in self.sets for name, boxes in each.boxes.items() if len(boxes)}
-        mine = [i for i in range(rank, len(examples), world) if examples.items[i].name in known]
+        masks = [MaskFigure(each.masks, (side, side)) if isinstance(each, MaskSet) else None for each in self.sets]
         shown = ordered_map(
-            lambda i: (i, examples.attempt(i, examples.plain)), mine, workers=default_workers(), ahead=2 * BATCH
+            lambda i: (i, examples.attempt(i, examples.plain)),
+            [i for i in range(rank, len(examples), world) if any(examples.items[i].name in each for each in self.sets)],
+            workers=default_workers(),
+            ahead=2 * BATCH,
         )
         for chunk in batched(((i, image) for i, image in shown if image is not None), BATCH):
             rows = [i for i, _ in chunk]
@@ -201,15 +251,19 @@ class Tracker:
             features = None if self.cache is None else self.cache.read(rows, [False] * len(rows), device)
             with nullcontext() if features is None else method.backbone.replay(images, features):
                 maps = method.localize(images, examples.labels[rows, None].to(device)).maps.float()
-            side = examples.preprocess.size
             large = torch.nan_to_num(resize(maps, (side, side))[:, 0]).clamp(0, 1).cpu().numpy()
-            self._add(large, rows, sums, counts)
+            self._add_boxes(large, rows, sums)
+            for figure in masks:
+                if figure is not None:
+                    figure.update([examples.items[i].name for i in rows], large)
         method.train(mode)
-        return sums, counts
+        return [each if figure is None else figure.sums() for each, figure in zip(sums, masks, strict=True)]
 
-    def _add(self, maps: NDArray[np.float32], rows: Sequence[int], sums: Floats, counts: Floats) -> None:
-        """Sweep maps (n, h, w) once, and measure their boxes with each set."""
+    def _add_boxes(self, maps: NDArray[np.float32], rows: Sequence[int], sums: list[Floats]) -> None:
+        """Sweep maps (n, h, w) once, and measure their boxes with each set of boxes."""
         grid = (maps.shape[2], maps.shape[1])
+        if all(isinstance(each, MaskSet) for each in self.sets):
+            return
 
         def one(place: int) -> list[Floats | None]:
             item = self.examples.items[rows[place]]
@@ -227,8 +281,7 @@ class Tracker:
         for overlaps in ordered_map(one, range(len(rows)), workers=workers, ahead=2 * workers):
             for number, ious in enumerate(overlaps):
                 if ious is not None:
-                    sums[number] += np.stack([ious >= FIT, ious])
-                    counts[number] += 1
+                    sums[number] += np.concatenate([[1], ious >= FIT, ious])
 
 
 def _exact(device: torch.device) -> torch.dtype:

@@ -34,6 +34,8 @@ from boxless.stream import default_workers, ordered_map
 from boxless.training.examples import Examples
 from boxless.training.naming import whole
 from boxless.training.tracking import ORACLE, PSEUDO, BoxSet
+from boxless.training.val_masks import SOURCE as CLASS_MAPS
+from boxless.training.val_masks import absent_classes, pseudo_masks, true_masks
 
 if TYPE_CHECKING:
     from boxless.types import Boxes
@@ -63,8 +65,18 @@ def settle_boxes(recipe: Recipe, classes: Sequence[str], kept: Path) -> Recipe:
     sources = [each.strip() for each in named if each.strip()]
     if sources == [AUTO]:
         wanted = PSEUDO in (protocol.select, protocol.threshold)
-        sources = [BY_CLIP if _clip_is_here() else DEFAULT_ANNOTATOR] if wanted else []
-    settled = [_source(each, kept) for each in sources]
+        usual = CLASS_MAPS if protocol.measure == "pxap" else BY_CLIP if _clip_is_here() else DEFAULT_ANNOTATOR
+        sources = [usual] if wanted else []
+    if protocol.measure == "pxap":
+        absent_classes(protocol.absent, classes)
+        if not set(sources) <= {CLASS_MAPS}:
+            raise ConfigError(
+                f"protocol.boxes: got {', '.join(sources)}; with protocol.measure=pxap there are pseudo-masks in place "
+                f"of pseudo-boxes, which {CLASS_MAPS} makes from the maps of protocol.classifier; leave it at auto."
+            )
+        settled = sources
+    else:
+        settled = [_source(each, kept) for each in sources]
     names = [name_of(each) for each in settled]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"protocol.boxes: two sources are called {twice[0]!r}; leave one out, or rename the file.")
@@ -136,20 +148,29 @@ class ValBoxes:
             DataError: A file has no box of an image of val.
         """
         protocol = self.recipe.protocol
-        sets = [] if not len(self.val_set) else [self._of_source(each) for each in protocol.boxes]
-        if not len(self.val_set) and protocol.boxes:
-            self.listener.note(
-                "val has no images, so there are no pseudo-boxes: the last weights are kept, and maps are cut by Otsu."
+        if not len(self.val_set):
+            if protocol.boxes:
+                self.listener.note(
+                    "val has no images that could select: the last weights are kept, and Otsu cuts maps."
+                )
+            return ()
+        by_masks = protocol.measure == "pxap"
+        if by_masks:
+            sets: list[BoxSet] = [pseudo_masks(self)] if protocol.boxes else []
+        else:
+            sets = [self._of_source(each) for each in protocol.boxes]
+        if protocol.oracle or protocol.select == ORACLE:
+            truth = (
+                true_masks(self.catalog) if by_masks else BoxSet(ORACLE.upper(), read_truth(self.catalog, "val").boxes)
             )
-        if len(self.val_set) and (protocol.oracle or protocol.select == ORACLE):
-            sets.append(BoxSet(ORACLE.upper(), read_truth(self.catalog, "val").boxes))
+            sets.append(truth)
         return tuple(sets)
 
     def _of_source(self, source: str) -> BoxSet:
         name, supervision = name_of(source), ""
         path = _copy(self.folder, source)
         if source in ANNOTATORS:
-            supervision = getattr(ANNOTATORS.load(source), "supervision", "")
+            supervision = ANNOTATORS.load(source).supervision
         if self.fabric.is_global_zero and not path.exists():
             rows = self._annotated(source) if source in ANNOTATORS else self._of_file(source)
             write_boxes(path, rows)
@@ -176,7 +197,7 @@ class ValBoxes:
     def _annotated(self, source: str) -> dict[str, list[Row]]:
         annotator = make_annotator(source, {})
         with torch.random.fork_rng():
-            material = self._material(annotator)
+            material = self.material(annotator.classifier)
             made = {
                 **annotator.made_from(material),
                 "backbone": network_digest(material.backbone),
@@ -195,11 +216,11 @@ class ValBoxes:
                 found = store.read(keys) if any(keys) else None
         return {item.name: self._rows(found, place) for place, item in enumerate(self.val_set.items)}
 
-    def _material(self, annotator: Annotator) -> Material:
-        """A copy of the backbone, and the classifier: the annotator's own, or the one that the recipe names."""
+    def material(self, own: str) -> Material:
+        """A copy of the backbone, and a classifier: the annotator's ``own``, or else the one that the recipe names."""
         backbone = copy.deepcopy(self.method.backbone).eval().requires_grad_(requires_grad=False)
         chosen, preprocess = self.recipe.protocol.classifier, self.val_set.preprocess
-        name = annotator.classifier or chosen
+        name = own or chosen
         if name == PROBE:
             from boxless.pseudo.probe import fit_probe
 
@@ -239,13 +260,13 @@ class ValBoxes:
             return None
 
     def _rows(self, found: Proposals | None, place: int) -> list[Row]:
-        """The valid boxes of one image, in original pixels; none of one that cannot be read."""
+        """The best box of one image, in original pixels; none of one that cannot be read, or where nothing was found."""
         if found is None or place in self.val_set.refused or not found.valid[place].any():
             return []
         size, valid = read_size(self.val_set.items[place].path), found.valid[place]
         corners = clip(scale(found.boxes[place][valid].numpy(), (found.grid[1], found.grid[0]), size), size)
         scores = found.scores[place][valid].tolist()
-        return [(*each, score) for each, score in zip(corners.tolist(), scores, strict=True)]
+        return [(*each, score) for each, score in zip(corners.tolist(), scores, strict=True)][:1]
 
 
 Row = tuple[float, ...]

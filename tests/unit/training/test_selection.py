@@ -157,6 +157,33 @@ def test_a_stage_whose_maps_do_not_change_is_selected_by_classes(recipe: Recipe,
     assert classes["value"] == best_of(lines[:2], "val/class_accuracy")[0]
 
 
+def test_masks_select_where_there_are_no_boxes(recipe: Recipe, shapes: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    copytree(shapes, data)
+    for image in sorted(data.glob("val/*/*.png")):
+        x0, y0, x1, y1 = corners_of(image)
+        mask = np.zeros((64, 80), dtype=np.uint8)
+        mask[y0:y1, x0:x1] = 255
+        path = data / "masks" / image.relative_to(data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(path)
+    protocol = {"select": "pseudo", "threshold": "pseudo", "measure": "pxap", "oracle": True, "absent": ["blue"]}
+    train(recipe.override(data={"source": str(data)}, protocol=protocol), tmp_path / "run", device="cpu")
+    lines, card = journal(tmp_path / "run"), open_run(tmp_path / "run", "cpu").card
+    assert card["selection"]["criterion"] == "PxAP with pseudo-masks of val, class_maps"
+    for criterion, name in (("pseudo:class_maps", "class_maps"), ("oracle", "ORACLE")):
+        assert (card["criteria"][criterion]["value"], card["criteria"][criterion]["epoch"]) == best_of(
+            lines, f"val/pxap/{name}"
+        )
+    assert card["threshold"]["source"] == "the best by pixel IoU on 6 pseudo-masks of val, class_maps"
+    masks = sorted((tmp_path / "run" / "pseudo_masks").rglob("*.png"))
+    assert len(masks) == 6
+    assert not any(np.asarray(Image.open(path)).any() for path in masks if "blue" in str(path))
+    protocol["absent"] = ["bleu"]
+    with pytest.raises(ConfigError, match="no class 'bleu'"):
+        train(recipe.override(data={"source": str(data)}, protocol=protocol), tmp_path / "other", device="cpu")
+
+
 def test_without_true_boxes_of_val_the_oracle_trains_nothing(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(MissingTruthError, match="have no boxes"):
         train(recipe.override(protocol={"select": "oracle"}), tmp_path / "run", device="cpu")
@@ -254,8 +281,7 @@ def test_boxes_are_measured_at_each_threshold(measure: Any, threshold: float, tm
     )
     look = tracker.look(Part("training"))
     fit = look.fits["pseudo:squares"]
-    assert fit.iou == pytest.approx((1 + 0.25) / 2)
-    assert fit.box_accuracy == 50.0
+    assert fit.figures == {"iou": pytest.approx((1 + 0.25) / 2), "box_accuracy": 50.0}
     assert fit.threshold == pytest.approx(threshold, abs=1e-9)
     assert look.class_accuracy == pytest.approx(100 * 2 / 3)  # all scores are equal: the first class
 
