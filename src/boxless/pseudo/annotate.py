@@ -24,6 +24,7 @@ from boxless.pseudo.overlays import Overlays
 from boxless.pseudo.records import Proposals
 from boxless.pseudo.store import ProposalStore, image_key
 from boxless.pseudo.table import DEFAULT_ANNOTATOR
+from boxless.pseudo.teacher import PROBE
 from boxless.recipe import Text
 from boxless.stream import batched, default_workers, ordered_map
 from boxless.training.examples import Examples
@@ -109,11 +110,18 @@ def annotate(
         names=None if names is None else str(names),
         templates=templates if isinstance(templates, str) else tuple(templates),
     )
-    teacher = _classifier(annotator, made, classifier)
+    teacher = str(classifier or made.classifier or PROBE)
     catalog = read_catalog(source, format=format, images=images, listener=hears)
     items = _items(catalog, split, folder)
     opened = open_material(
-        teacher, catalog, backbone=backbone, image_size=image_size, device=device, text=text, note=hears.note
+        teacher,
+        catalog,
+        backbone=backbone,
+        image_size=image_size,
+        device=device,
+        text=text,
+        folder=folder / KEPT,
+        listener=hears,
     )
     made_from = made.made_from(opened.material)
     with ProposalStore(folder / KEPT, made.settings, {**made_from, **opened.digests()}) as store:
@@ -223,15 +231,6 @@ class _Job:
         """Names and reasons, each image once."""
         items = self.examples.items
         return tuple({items[place].name: reason for place, reason in sorted(self.examples.refused.items())}.items())
-
-
-def _classifier(name: str, annotator: Annotator, given: str | Path | None) -> str:
-    if given is None and not annotator.classifier:
-        raise ConfigError(
-            f"annotator {name}: it needs a classifier that knows the classes; give a finished run, a timm model that "
-            "was trained on them, or a CLIP model."
-        )
-    return annotator.classifier if given is None else str(given)
 
 
 def _items(catalog: Catalog, split: str, out: Path) -> tuple[Item, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from boxless.data.catalog import Catalog
 from boxless.data.transforms import Preprocess
 from boxless.devices import pick_device
 from boxless.errors import ConfigError, DataError
+from boxless.listener import Listener
 from boxless.pseudo.annotators import Material
+from boxless.pseudo.probed import open_probed
 from boxless.pseudo.store import network_digest
-from boxless.pseudo.teacher import AS_NAMED, ZERO_SHOT, is_zero_shot, open_teacher
+from boxless.pseudo.teacher import AS_NAMED, PROBE, ZERO_SHOT, is_zero_shot, open_teacher
 from boxless.recipe import Text, read_recipe
 from boxless.runs import RECIPE, read_card
 from boxless.types import Item
@@ -56,18 +58,21 @@ def open_material(
     image_size: int | None,
     device: str,
     text: Text = AS_NAMED,
-    note: Callable[[str], None] = lambda _: None,
+    folder: Path | None = None,
+    listener: Listener | None = None,
 ) -> Opened:
     """Load what an annotator needs; a run may know more classes than the data have.
 
     Args:
-        classifier: A run folder, a timm model, or a CLIP model.
+        classifier: A run folder, a timm model, a CLIP model, or ``probe`` for one that is fitted to the train split.
         catalog: The data.
-        backbone: Of any family, for the maps; None takes that of the run, or the classifier's own network.
+        backbone: Of any family, for the maps; None takes that of the run, or the classifier's own network. A probe is
+            fitted on it.
         image_size: Side of the square that images are resized to; None takes that of the classifier.
         device: Where all goes.
         text: Names and templates of classes, which a CLIP model reads and nothing else does.
-        note: Told in a sentence of names that look like codes.
+        folder: Where a probe is kept, so that it is fitted once.
+        listener: Hears of the progress, and of names that look like codes.
 
     Raises:
         ConfigError, DataError, RunError: The classifier is none of these, is not finished, or is of other classes;
@@ -79,23 +84,32 @@ def open_material(
             f"names and templates of classes: the classifier {classifier} does not read them; leave them out, or take "
             f"a CLIP model such as {ZERO_SHOT}."
         )
-    chosen, folder = pick_device(device), Path(classifier)
-    if folder.is_dir():
-        classes = tuple(read_card(folder)["classes"])
+    chosen, run, hears = pick_device(device), Path(classifier), listener or Listener()
+    if classifier == PROBE:
+        probed = open_probed(catalog, chosen, backbone=backbone, image_size=image_size, folder=folder, listener=hears)
+        return Opened(
+            Material(probed.backbone, probed.teacher, len(catalog.classes)),
+            probed.preprocess,
+            catalog.classes,
+            chosen,
+            catalog.classes,
+        )
+    if run.is_dir():
+        classes = tuple(read_card(run)["classes"])
         _check_classes(catalog, classes)
-        recipe = read_recipe(folder / RECIPE)
+        recipe = read_recipe(run / RECIPE)
         own, size = recipe.backbone.name, int(recipe.data.image_size)
     elif is_zero_shot(classifier) or timm.is_model(classifier):
         classes, own = catalog.classes, classifier
         size = preprocessing_of(classifier)[0]
     else:
         raise ConfigError(
-            f"classifier {classifier!r}: no folder of a finished run and no timm model; give one of these, or a CLIP "
-            f"model such as {ZERO_SHOT}."
+            f"classifier {classifier!r}: no folder of a finished run and no timm model; give one of these, a CLIP "
+            f"model such as {ZERO_SHOT}, or {PROBE!r}."
         )
     name, side = backbone or own, image_size or size
     preprocess = Preprocess(side, *preprocessing_of(name)[1:])
-    teacher = open_teacher(classifier, classes, preprocess, chosen, text=text, note=note, image_size=image_size)
+    teacher = open_teacher(classifier, classes, preprocess, chosen, text=text, note=hears.note, image_size=image_size)
     if backbone is None and teacher.method is not None:
         network: Backbone = teacher.method.backbone
     else:

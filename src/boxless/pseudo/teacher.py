@@ -22,6 +22,9 @@ from boxless.recipe import Text
 from boxless.types import Localization
 
 OWN = "own"
+PROBE = (
+    "probe"  # a linear layer on the frozen backbone, fitted to the class labels of the data, see `boxless.pseudo.probe`
+)
 ZERO_SHOT = f"{FAMILY}ViT-B-16/openai"  # CLIP as the papers have it, for a user who names none
 AS_NAMED = Text()  # classes by the names that the data give them
 

@@ -165,7 +165,9 @@ def test_boxes_of_a_clip_model_are_files_kept_by_names_and_templates(tiny_clip: 
     assert boxless.annotate(data, data.parent / "out", image_size=48, **options).before == 0
 
 
-def test_who_names_no_classifier_gets_clip_or_is_told_to(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_names_no_classifier_gets_clip_from_the_annotator_that_is_made_for_it(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
 
     def refuse(name: str, weights: str = "auto") -> Any:
@@ -176,20 +178,18 @@ def test_who_names_no_classifier_gets_clip_or_is_told_to(data: Path, monkeypatch
     with pytest.raises(WeightsError, match="out of reach"):
         boxless.annotate(data, data.parent / "out", annotator="clip", split="all", device="cpu")
     assert asked == [ZERO_SHOT]
-    with pytest.raises(ConfigError, match="annotator dips: it needs a classifier"):
-        boxless.annotate(data, data.parent / "out", annotator="dips", split="all", device="cpu")
     assert not (data.parent / "out").exists()
 
 
 def test_names_for_what_reads_none_and_models_that_are_none_are_refused(
     data: Path, tiny_clip: Callable[..., str]
 ) -> None:
-    common: dict[str, Any] = {"backbone": None, "image_size": None, "device": "cpu", "note": lambda _: None}
+    common: dict[str, Any] = {"backbone": None, "image_size": None, "device": "cpu"}
     catalog = read_catalog(data)
     for text in (Text(names="names.yaml"), Text(templates="photo")):
         with pytest.raises(ConfigError, match="the classifier test_resnet does not read them"):
             open_material("test_resnet", catalog, text=text, **common)
-    with pytest.raises(ConfigError, match="no timm model; give one of these, or a CLIP model"):
+    with pytest.raises(ConfigError, match="no timm model; give one of these, a CLIP model"):
         open_material("runs/none", catalog, text=Text(), **common)
     with pytest.raises(UnknownNameError, match="did you mean 'ViT-B-16'"):
         check_teacher("open_clip:ViT-B-61/openai", NAMES)
