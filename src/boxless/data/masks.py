@@ -1,8 +1,9 @@
 """True masks to evaluate against, read one image at a time: a data set's masks may not fit in memory.
 
-They are PNG files: in the places that wsolevaluation's metadata name, or, for other formats, in a folder of masks that
-repeats the images' paths (``masks/val/cat/1.png`` for ``val/cat/1.jpg``). A pixel is on the object if its 8-bit gray
-value is not 0. Masks come at the size of a map, resized as wsolevaluation does (OpenCV's INTER_NEAREST).
+They are where wsolevaluation's metadata say, or beside the images as GlaS has them; for other formats PNG files in a
+folder of masks that repeats the images' paths (``masks/val/cat/1.png`` for ``val/cat/1.jpg``). A pixel is on the object
+if its 8-bit gray value is not 0. Masks come at the size of a map, resized as wsolevaluation does (OpenCV's
+INTER_NEAREST).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from PIL import Image
 from boxless.data.images import decode, read_size
 from boxless.data.listing import some
 from boxless.data.sources.folder import MASKS_FOLDER
+from boxless.data.sources.glas import GlasSource
 from boxless.data.sources.wsol import WsolSource
 from boxless.errors import DataError, UnknownNameError
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
     Size = tuple[int, int]
 
+_LISTED: dict[str, type[WsolSource] | type[GlasSource]] = {"wsol": WsolSource, "glas": GlasSource}
+"""Formats that say where each mask is."""
+
 _SHADES = ("1", "L", "P", "RGB")  # Pillow's modes of 8 bits and no transparency
 
 
@@ -38,7 +43,7 @@ class MaskFiles:
     """The files of one image."""
 
     image: Path
-    masks: tuple[Path, ...]  # at least one; the object is what any of them marks
+    masks: tuple[Path, ...]  # the object is what any of them marks; none where it is known that there is no object
     ignores: tuple[Path, ...] = ()  # what they mark does not count, save where the object is
 
 
@@ -92,7 +97,7 @@ def read_masks(catalog: Catalog, split: str, masks: str | Path | None = None) ->
     root = None if masks is None else Path(masks).expanduser()
     if root is not None and not root.is_dir():
         raise DataError(f"{root}: there is no such folder of masks; check the path.")
-    if catalog.format == "wsol":
+    if catalog.format in _LISTED:
         return _listed(catalog, split, root)
     return _mirrored(catalog, split, root)
 
@@ -112,14 +117,14 @@ def resize_nearest(mask: Bools, size: Size) -> Bools:
 
 
 def _listed(catalog: Catalog, split: str, root: Path | None) -> Masks | None:
-    """Those that ``localization.txt`` names."""
-    named = WsolSource().masks(catalog)
+    """Those that the format itself names."""
+    named = _LISTED[catalog.format]().masks(catalog)
     items = {item.name: item for item in catalog.splits[split] if item.name in named}
     if not items:
         return None
     source = catalog.source or catalog.root
     written = [each for name in items for pair in named[name] for each in pair if each]
-    base = root or _mask_root(source, catalog.root, written)
+    base = root or (_mask_root(source, catalog.root, written) if written else catalog.root)
     missing = [each for each in written if not (base / each).is_file()]
     if missing:
         raise DataError(
@@ -134,7 +139,7 @@ def _listed(catalog: Catalog, split: str, root: Path | None) -> Masks | None:
         )
         for name, item in items.items()
     }
-    bare = [name for name, each in files.items() if not each.masks]
+    bare = [name for name, each in files.items() if each.ignores and not each.masks]
     if bare:
         raise DataError(f"{source}: {some(bare)} has a mask to ignore but none of the object; add it to the line.")
     return Masks(f"{source} (masks in {base})", files)

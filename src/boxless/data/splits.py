@@ -12,7 +12,7 @@ SPLITS = ("train", "val", "test")
 
 _ALIASES = {
     **dict.fromkeys(("train", "training", "train-weaksup"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "train-fullsup"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "train-fullsup", "valcl"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 SPLIT_NAMES = tuple(_ALIASES)

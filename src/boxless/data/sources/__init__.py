@@ -7,6 +7,7 @@ SOURCES = Registry(
     "source",
     {
         "wsol": "boxless.data.sources.wsol:WsolSource",
+        "glas": "boxless.data.sources.glas:GlasSource",
         "imagefolder": "boxless.data.sources.imagefolder:ImageFolderSource",
         "coco": "boxless.data.sources.coco:CocoSource",
         "csv": "boxless.data.sources.table:TableSource",

@@ -3,6 +3,10 @@
 https://github.com/clovaai/wsolevaluation keeps, for each split, ``image_ids.txt`` (``path``), ``class_labels.txt``
 (``path,class``), ``image_sizes.txt`` (``path,width,height``; may be empty) and ``localization.txt`` (boxes
 ``path,x0,y0,x1,y1`` or masks ``path,mask.png,ignore.png``). Lines are split from the right, so a path may have commas.
+
+So do Rony et al. (MELBA 2023, https://github.com/jeromerony/survey_wsl_histology) for GlaS and for 512 x 512 patches of
+CAMELYON16: there ``path,,`` says that an image shows no object (a normal patch), ``encoding.yaml`` beside the split
+folders or above them names the classes, and val is ``valcl``; ``valpx``, a few images of it, is left out.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boxless.data.documents import read_lines
+from boxless.data.images import is_image
 from boxless.data.listing import Entry, Listing, Numbers, located, missing_images, some
 from boxless.data.splits import split_of
 from boxless.data.truth import checked_box
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from boxless.data.catalog import Catalog
 
 IDS, LABELS, SIZES, LOCALIZATION = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
+ENCODING = "encoding.yaml"
 WITHOUT_BOX = "without_box.txt"  # of boxless: images without a box, which wsolevaluation's lists cannot hold
 
 
@@ -47,7 +53,8 @@ class WsolSource:
             raise DataError(f"{path}: no split folder (train, val, test) has a file {IDS}; give the folder above them.")
         ids = {folder: [line for _, line in read_lines(folder / IDS)] for folder, _ in folders}
         root = images or _image_root(path, next((each[0] for each in ids.values() if each), None))
-        listing = Listing(root, [])
+        listing = Listing(root, [], _left_out(path, [folder.name for folder, _ in folders]))
+        class_names = _class_names(path)
         missing: dict[str, str] = {}
         for folder, split in folders:
             labels = _labels(folder / LABELS)
@@ -56,7 +63,8 @@ class WsolSource:
                     raise DataError(f"{folder / LABELS}: no class for {name}, which {IDS} lists; add the line.")
                 if not os.path.isfile(root / name):  # noqa: PTH113 - called a million times for ILSVRC
                     missing[f"{folder / IDS}, entry {number}"] = str(root / name)
-                listing.entries.append(Entry(*located(root, name), labels[name], split))
+                called = _called(labels[name], class_names, folder / LABELS)
+                listing.entries.append(Entry(*located(root, name), called, split))
         if missing:
             raise DataError(missing_images(missing, "say where the images are (images), or remove the line"))
         return listing
@@ -72,7 +80,7 @@ class WsolSource:
         return (dict(boxes), f"{source} ({LOCALIZATION})") if boxes else None
 
     def masks(self, catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
-        """Mask files by item name, each with its ignore mask or an empty text; paths as the files give them."""
+        """Mask files by item name, each with its ignore mask, as the files give them; an empty text for none."""
         masks: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for folder, _ in metadata_folders(catalog.source or catalog.root):
             for where, line in _optional_lines(folder / LOCALIZATION):
@@ -90,6 +98,38 @@ def metadata_folders(path: Path) -> list[tuple[Path, str]]:
         if len(same) > 1:
             raise DataError(f"{path}: {some(same)} are all for the split {split!r}; keep one of them.")
     return found
+
+
+def _left_out(path: Path, read: list[str]) -> list[str]:
+    """What to say of folders that look like splits and are none."""
+    others = [each.parent.name for each in sorted(path.glob(f"*/{IDS}")) if each.parent.name not in read]
+    return [f"left out, being no splits: the folders {some(others)}"] if others else []
+
+
+def _class_names(path: Path) -> dict[str, str]:
+    """Class number -> name, of ``encoding.yaml``; empty if there is none."""
+    found = next((each for folder in (path, path.parent) if (each := folder / ENCODING).is_file()), None)
+    if found is None:
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(found.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{found}: cannot be read ({error}); expected lines such as benign: 0.") from error
+    numbers = content.values() if isinstance(content, dict) else [None]
+    if not all(type(number) is int for number in numbers) or len(set(numbers)) < len(content):
+        raise DataError(f"{found}: got {content!r}; expected a number of its own for each name, such as benign: 0.")
+    return {str(number): str(name) for name, number in content.items()}
+
+
+def _called(labels: tuple[str, ...], names: dict[str, str], where: Path) -> tuple[str, ...]:
+    unknown = [label for label in labels if names and label not in names]
+    if unknown:
+        raise DataError(
+            f"{where}: class {unknown[0]!r} has no name in {ENCODING}, which knows {some(names, 6)}; add it there."
+        )
+    return tuple(names.get(label, label) for label in labels)
 
 
 def _image_root(path: Path, first: str | None) -> Path:
@@ -144,9 +184,9 @@ def _fields(where: str, line: str, count: int, form: str) -> list[str]:
 
 
 def _is_mask(line: str) -> bool:
-    """A mask line ends in ``mask.png,ignore.png``, the latter on an image's first line only."""
-    fields = line.rsplit(",", 2)
-    return any(field.strip().lower().endswith(".png") for field in fields[1:])
+    """A mask line ends in ``mask.png,ignore.png``, the latter on an image's first line only, or in ``,,`` for none."""
+    fields = [field.strip() for field in line.rsplit(",", 2)[1:]]
+    return any(map(is_image, fields)) or fields == ["", ""]
 
 
 def _optional_lines(path: Path) -> list[tuple[str, str]]:
