@@ -6,24 +6,31 @@ An annotator makes `Proposals` and nothing else; `boxless.pseudo.annotate` reads
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
-from boxless.backbones.base import Backbone
+from boxless.backbones.base import Backbone, evaluating
+from boxless.data.transforms import Preprocess, colours
+from boxless.maps import DEFAULT_MAP
 from boxless.ops.components import largest_boxes
 from boxless.ops.maps import resize
 from boxless.ops.otsu import otsu_thresholds
 from boxless.pseudo.labels import RUN, Labeller, Source, check_source, first_fitting, made_from
 from boxless.pseudo.proposals import ProposalSettings
 from boxless.pseudo.records import Proposals, of_maps
+from boxless.pseudo.sources import Attention, MapSource, Spectral
 from boxless.pseudo.table import ANNOTATORS, MAP_SOURCES
 from boxless.pseudo.teacher import ZERO_SHOT, Teacher
 from boxless.recipe import Fraction, Positive, Pseudo
 from boxless.settings import build, settings_of
+from boxless.types import Item
+
+if TYPE_CHECKING:
+    from boxless.pseudo.selection import Selection
 
 AUTO = "auto"
 _LEARNT = Pseudo()  # what training learns from, where nothing else is said
@@ -36,6 +43,12 @@ class Material:
     backbone: Backbone  # takes the images as they are given to the annotator
     teacher: Teacher  # so does this: it prepares them for its own network
     num_classes: int
+    preprocess: Preprocess | None = None  # how the images were prepared; None: to the backbone's mean and deviation
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """The images as colours in [0, 1] again."""
+        given = self.preprocess or self.backbone
+        return colours(images, given.mean, given.std).clamp(0, 1)
 
 
 class Annotator(ABC):
@@ -48,11 +61,13 @@ class Annotator(ABC):
         settings: How many boxes an image may have, and by what they are chosen.
         classifier: The classifier for a user who names none; empty if one has to be named.
         scored: What the scores of its boxes are, for pictures, with ``{}`` for the class; empty: as ``settings`` say.
+        supervision: What its boxes know besides the classes of these images and the classifier; empty: nothing.
     """
 
     settings: ProposalSettings
     classifier: ClassVar[str] = ""
     scored: ClassVar[str] = ""
+    supervision: ClassVar[str] = ""
 
     @abstractmethod
     def made_from(self, material: Material) -> Mapping[str, Any]:
@@ -63,18 +78,36 @@ class Annotator(ABC):
         """
 
     @abstractmethod
-    def __call__(self, images: Tensor, labels: Tensor, material: Material) -> Proposals:
+    def __call__(self, images: Tensor, labels: Tensor, material: Material, items: Sequence[Item] = ()) -> Proposals:
         """Proposals of images (b, 3, h, w) and their classes (b,), in pixels of these images, ``settings.top_k`` each.
 
-        They do not depend on the batch mates.
+        They do not depend on the batch mates. An image where nothing is found has no valid box.
+
+        Args:
+            images: As the material's backbone takes them.
+            labels: The one class of each image that boxes are wanted of.
+            material: The networks.
+            items: Of the images, for what looks things up by an image's name.
         """
+
+    def admit(self, items: Sequence[Item]) -> None:  # noqa: B027
+        """Look at all images of the data before the first batch.
+
+        Raises:
+            DataError: It has boxes of other images than these.
+        """
+
+    def selections(
+        self, images: Tensor, labels: Tensor, material: Material, items: Sequence[Item] = ()
+    ) -> list[Selection] | None:
+        """For each image what every stage of the choice among its proposals says; None if it does not so choose."""
+        return None
 
     def maps(self, images: Tensor, labels: Tensor, material: Material) -> Tensor | None:
         """The maps (b, m, h', w') in [0, 1] that it finds boxes in, for pictures; None if it needs none."""
         return None
 
 
-@final
 class RegionProposals(Annotator):
     """The boxes of regions of maps in which a classifier sees the image's class: Algorithm 2.1, which DiPS learns from.
 
@@ -109,7 +142,7 @@ class RegionProposals(Annotator):
         name, _ = self._source(material.backbone)
         return made_from("boxes", name, self.of_source, material.teacher)
 
-    def __call__(self, images: Tensor, labels: Tensor, material: Material) -> Proposals:
+    def __call__(self, images: Tensor, labels: Tensor, material: Material, items: Sequence[Item] = ()) -> Proposals:
         """See :class:`Annotator`."""
         _, source = self._source(material.backbone)
         labeller = Labeller(
@@ -127,15 +160,54 @@ class RegionProposals(Annotator):
         return name, check_source(name, self.of_source, backbone, kind="boxes")
 
 
+class _OfOneSource(RegionProposals):
+    """The best of the boxes of `RegionProposals` from maps of one source; a subclass says from which.
+
+    Args:
+        top_k: As there; and so all that follow.
+        min_size: As there.
+        score: As there.
+        visible: As there.
+        settings: Of the source.
+    """
+
+    kind: ClassVar[type[MapSource]]
+
+    def __init__(
+        self,
+        *,
+        top_k: Positive = 1,
+        min_size: Fraction = _LEARNT.min_size,
+        score: Literal["posterior", "size", "product"] = _LEARNT.score,
+        visible: Literal["box", "region"] = _LEARNT.visible,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        name = next(each for each in MAP_SOURCES if MAP_SOURCES.load(each) is self.kind)
+        super().__init__(source=name, top_k=top_k, min_size=min_size, score=score, visible=visible, settings=settings)
+
+
 @final
+class AttentionRegions(_OfOneSource):
+    """Boxes of what the class token of a transformer attends to, one map for each head; see `RegionProposals`."""
+
+    kind = Attention
+
+
+@final
+class SpectralRegions(_OfOneSource):
+    """Boxes of normalized cuts of any backbone's features; see `RegionProposals`."""
+
+    kind = Spectral
+
+
 class ClassMaps(Annotator):
     """The box of the largest region of the map that the classifier itself gives of the image's class, cut by Otsu.
 
-    So the thesis takes boxes from CLIP-ES (section 4.3.1), which is what is asked where no classifier is named. Any
-    run will do. There is one box, whose score is the posterior of the class; a flat map shows no place and has none.
+    The map is that of a run or a CLIP model, or of any other network by `boxless.maps.DEFAULT_MAP`, which on a linear
+    head is CAM with its negative part cut off. There is one box, whose score is the posterior of the class; a flat map
+    shows no place and has none.
     """
 
-    classifier = ZERO_SHOT
     scored = "probability of {}"
 
     def __init__(self) -> None:
@@ -143,26 +215,53 @@ class ClassMaps(Annotator):
 
     def made_from(self, material: Material) -> Mapping[str, Any]:
         """See :class:`Annotator`."""
-        return made_from("largest", RUN, {}, material.teacher)
+        return made_from("largest", map_of_class(material.teacher), {}, material.teacher)
 
-    @torch.no_grad()
-    def __call__(self, images: Tensor, labels: Tensor, material: Material) -> Proposals:
+    def __call__(self, images: Tensor, labels: Tensor, material: Material, items: Sequence[Item] = ()) -> Proposals:
         """See :class:`Annotator`."""
-        said = material.teacher.localize(images, labels)
-        maps, size = said.maps.float(), (images.shape[2], images.shape[3])
+        maps, logits = class_maps(images, labels, material)
+        size = (images.shape[2], images.shape[3])
         large = resize(maps, size)[:, 0].cpu().numpy()
         boxes, _ = largest_boxes(large, otsu_thresholds(large))
-        scores = said.logits.double().softmax(1).gather(1, labels[:, None])
+        scores = logits.double().softmax(1).gather(1, labels[:, None])
         found = of_maps(maps, size)
         there = found.valid.float()
         return replace(
             found, boxes=torch.from_numpy(boxes).to(there)[:, None] * there[..., None], scores=scores.float() * there
         )
 
-    @torch.no_grad()
     def maps(self, images: Tensor, labels: Tensor, material: Material) -> Tensor:
         """The one map of each image; see :class:`Annotator`."""
-        return material.teacher.localize(images, labels).maps.float()
+        return class_maps(images, labels, material)[0]
+
+
+@final
+class ZeroShotMaps(ClassMaps):
+    """`ClassMaps` of CLIP-ES, which knows classes by their names: so the thesis takes boxes from it (section 4.3.1)."""
+
+    classifier = ZERO_SHOT
+
+
+def map_of_class(teacher: Teacher) -> str:
+    """The name of the map that a classifier gives of a class."""
+    return RUN if teacher.method else DEFAULT_MAP
+
+
+def class_maps(images: Tensor, labels: Tensor, material: Material) -> tuple[Tensor, Tensor]:
+    """Maps (b, 1, h', w') in [0, 1] that the classifier gives of each image's class (b,), and its scores (b, k).
+
+    Raises:
+        ConfigError: It is a network in which no grid is found.
+    """
+    teacher = material.teacher
+    if teacher.method:
+        with torch.no_grad():
+            said = teacher.localize(images, labels)
+        return said.maps.float(), said.logits
+    source = check_source(DEFAULT_MAP, {}, material.backbone, kind="maps")
+    maps = source(material.backbone, teacher, images, labels)
+    with evaluating(teacher.network), torch.no_grad():
+        return maps[:, :1].float(), teacher(images)
 
 
 def make_annotator(name: str, settings: Mapping[str, Any]) -> Annotator:

@@ -132,7 +132,7 @@ def candidates(maps: NDArray[np.generic], min_size: float) -> Candidates:
             first.setdefault(tuple(box), number)
     boxes = np.array([*first], dtype=np.float64).reshape(-1, 4)
     shown = np.array([*first.values()], dtype=np.int64)
-    sizes = _areas(boxes) / (maps.shape[1] * maps.shape[2])
+    sizes = areas_of(boxes) / (maps.shape[1] * maps.shape[2])
     kept = np.flatnonzero(sizes > min_size)
     too_small = bool(len(boxes)) and not len(kept)
     if too_small:
@@ -183,13 +183,14 @@ def _fitted(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _best(pool: Candidates, posterior: Floats, settings: ProposalSettings) -> tuple[Candidates, Floats]:
-    areas = _areas(pool.boxes)
-    score = _score(posterior, areas, settings.score)
+    areas = areas_of(pool.boxes)
+    score = combined(posterior, areas, settings.score)
     order = np.lexsort((-areas, -score))[: settings.top_k]  # stable: equal ones stay in the order of the pool
     return replace(pool, boxes=pool.boxes[order], maps=pool.maps[order]), score[order]
 
 
-def _score(posterior: Floats, areas: Floats, kind: str) -> Floats:
+def combined(posterior: Floats, areas: Floats, kind: str) -> Floats:
+    """Scores (n,) of the boxes of an image by what `ProposalSettings.score` says, of their posteriors and areas."""
     if kind == "posterior":
         return posterior
     # The code does not divide by the peak: that leaves the order of an image's boxes as it is. Boxes of one size have
@@ -200,7 +201,8 @@ def _score(posterior: Floats, areas: Floats, kind: str) -> Floats:
     return density if kind == "size" else density * posterior
 
 
-def _areas(boxes: Floats) -> Floats:
+def areas_of(boxes: Floats) -> Floats:
+    """Areas (n,) of boxes (n, 4)."""
     areas: Floats = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return areas
 

@@ -12,8 +12,12 @@ MAP_SOURCES = Registry(
 ANNOTATORS = Registry(
     "annotator",
     {
+        "selective_search": "boxless.pseudo.selective_search:SelectiveSearch",
+        "clip": "boxless.pseudo.annotators:ZeroShotMaps",
+        "class_map": "boxless.pseudo.annotators:ClassMaps",
+        "attention": "boxless.pseudo.annotators:AttentionRegions",
+        "spectral": "boxless.pseudo.annotators:SpectralRegions",
         "dips": "boxless.pseudo.annotators:RegionProposals",
-        "clip": "boxless.pseudo.annotators:ClassMaps",
     },
 )
 DEFAULT_ANNOTATOR = "dips"

@@ -20,8 +20,10 @@ from boxless.backbones.build import build_backbone
 from boxless.data.catalog import read_catalog
 from boxless.data.transforms import Preprocess
 from boxless.errors import ConfigError, UnknownNameError, WeightsError
+from boxless.maps import DEFAULT_MAP
 from boxless.methods import DEFAULT_ZERO_SHOT, METHODS
 from boxless.methods.base import Scores
+from boxless.methods.head import GridClassifier
 from boxless.pseudo.annotators import ClassMaps, Material, make_annotator
 from boxless.pseudo.labels import made_from
 from boxless.pseudo.material import open_material
@@ -83,10 +85,21 @@ def test_a_coarse_map_is_cut_at_the_size_of_the_images() -> None:
     assert ClassMaps().maps(torch.zeros(1, 3, 4, 4), torch.tensor([0]), material(maps, torch.zeros(1, 1))).equal(maps)
 
 
-def test_a_classifier_that_localizes_nothing_is_refused_before_anything_is_made() -> None:
-    plain = Material(nn.Module(), Teacher(nn.Identity(), lambda images: images), 3)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"classes and no places.*open_clip:ViT-B-16/openai"):
-        ClassMaps().made_from(plain)
+def test_a_classifier_that_localizes_nothing_itself_is_asked_for_a_map_of_its_grid() -> None:
+    network = GridClassifier(lambda images: images[:, :, ::4, ::4], (), nn.Linear(3, 2))
+    with torch.no_grad():
+        network.fc.weight.copy_(torch.tensor([[0.0, 0, 1], [2, 0, 0]]))
+        network.fc.bias.zero_()
+    pixels = torch.zeros(2, 3, 32, 32)
+    pixels[0, 0, 8:16, 4:24] = 1.0  # what the second class goes by
+    pixels[1, 2, :, 28:] = 1.0
+    plain = Material(nn.Module(), Teacher(network, lambda images: images), 2)  # type: ignore[arg-type]
+    found = ClassMaps()(pixels, torch.tensor([1, 1]), plain)
+    assert found.valid[:, 0].tolist() == [True, False]
+    x0, y0, x1, y1 = found.boxes[0, 0].tolist()
+    assert (4 <= x0 <= 8, 20 <= x1 <= 28, 4 <= y0 <= 10, 14 <= y1 <= 20) == (True,) * 4
+    assert found.scores[0, 0].item() == pytest.approx(torch.tensor(2 * 10 / 64).sigmoid().item())
+    assert ClassMaps().made_from(plain)["maps"] == DEFAULT_MAP
     with pytest.raises(ConfigError, match=r"pseudo\.top_k: there is no such setting"):
         make_annotator("clip", {"top_k": 2})
 
