@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boxless.cli.options import BatchSize, Device, Format, Images, Json
+from boxless.cli.protocol import TABLES, refuse_with_table, show_table
 from boxless.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ def evaluate(
         typer.Option(
             "--protocol",
             metavar="LIST",
-            help="Where thresholds come from: run, otsu, fixed=0.35, validation, validation-pseudo, oracle-test, all.",
+            help="realistic, oracle or both: a table of what each criterion selected. Or thresholds: run, otsu, "
+            "fixed=0.35, validation, validation-pseudo, oracle-test, all.",
         ),
     ] = None,
     pseudo_boxes: Annotated[
-        str | None, typer.Option("--pseudo-boxes", metavar="FILE", help="Boxes of val for validation-pseudo.")
+        str | None,
+        typer.Option("--pseudo-boxes", metavar="FILE", help="Boxes of val for validation-pseudo; else the run's own."),
     ] = None,
     maps: Annotated[
         str | None, typer.Option("--maps", metavar="DIR", help="Score these .npy maps of any program, not a run.")
@@ -54,7 +57,7 @@ def evaluate(
         int, typer.Option("--bootstrap", metavar="N", min=0, help="Replicates behind the intervals; 0: none.")
     ] = 1000,
     out: Annotated[
-        str | None, typer.Option("--out", metavar="DIR", help="Also write evaluation.json and curves.png there.")
+        str | None, typer.Option("--out", metavar="DIR", help="Also write it there, as JSON with curves or tables.")
     ] = None,
     format: Format = None,  # noqa: A002
     images: Images = None,
@@ -66,13 +69,19 @@ def evaluate(
 
     \b
       boxless evaluate runs/photos photos
-      boxless evaluate runs/a runs/b photos --protocol validation,oracle-test
+      boxless evaluate runs/a runs/b photos --protocol both
       boxless evaluate --maps maps --boxes boxes.csv --images photos
     """
     from boxless.cli.output import Output
 
     shared = {"split": split, "protocol": protocol, "contours": contours, "replicates": bootstrap, "images": images}
     with Output(as_json=as_json) as output:
+        if protocol in TABLES and maps is None and boxes is None:
+            refuse_with_table({"--pseudo-boxes": pseudo_boxes, "--masks": masks, "--compat": compat})
+            del shared["protocol"]
+            computing = {"format": format or "auto", "device": device, "batch_size": batch_size}
+            show_table(runs_and_data(what or []), protocol, shared | computing, out, output)
+            return
         if maps is not None or boxes is not None:
             refuse_with_maps(
                 {

@@ -76,9 +76,11 @@ def aligned(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
     terminal = Console(file=sys.stdout)
     table = Table(box=None, show_header=bool(header), header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for number, _ in enumerate(rows[0]):
-        table.add_column(header[number] if header else "", overflow="fold")
+        title = header[number] if header else ""
+        table.add_column(title if terminal.is_terminal else title.replace("\n", " "), overflow="fold")
     for row in rows:
-        table.add_row(*map(_plain, row))
+        lines = row if terminal.is_terminal else [cell.replace("\n", " ") for cell in row]
+        table.add_row(*map(_plain, lines))
     buffer = StringIO()
     colour = terminal.is_terminal and not terminal.no_color
     Console(

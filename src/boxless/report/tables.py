@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -33,6 +33,8 @@ _LATEX = {character: f"\\{character}" for character in "{}$&#%_"} | {
 @dataclass(frozen=True, slots=True)
 class Table:
     """Text in rows and columns, with what a reader must know to read it.
+
+    A cell may have several lines, for a terminal; each form below puts them on one.
 
     Raises:
         DataError: A row has not just as many cells as the header.
@@ -67,7 +69,8 @@ class Table:
     def csv(self) -> str:
         """Header and rows, as RFC 4180 has them but with plain line ends; title and notes have no place in it."""
         buffer = StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows([self.header, *self.rows])
+        lines = [[_one_line(cell) for cell in row] for row in (self.header, *self.rows)]
+        csv.writer(buffer, lineterminator="\n").writerows(lines)
         return buffer.getvalue()
 
     def latex(self) -> str:
@@ -97,6 +100,16 @@ class Table:
         """Write ``stem.md``, ``stem.csv`` and ``stem.tex`` into a folder, each whole or not at all."""
         texts = {"md": self.markdown(), "csv": self.csv(), "tex": self.latex()}
         return [_write(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
+
+
+def write_all(folder: Path, stem: str, tables: Mapping[str, Table]) -> list[Path]:
+    """Write several: all in ``stem.md`` and in ``stem.tex``, and each by its name as ``stem-NAME.csv``."""
+    texts = {
+        f"{stem}.md": "\n".join(each.markdown() for each in tables.values()),
+        f"{stem}.tex": "\n".join(each.latex() for each in tables.values()),
+        **{f"{stem}-{name}.csv": each.csv() for name, each in tables.items()},
+    }
+    return [_write(folder / name, text) for name, text in texts.items()]
 
 
 def _write(path: Path, text: str) -> Path:

@@ -217,7 +217,7 @@ def test_what_was_refused_ends_it_with_exit_code_1(run: str, data: Path) -> None
     [
         ("otsuu", "did you mean 'otsu'"),
         ("validaton", "did you mean 'validation'"),
-        ("oracle", "did you mean 'oracle-test'"),
+        ("oracles", "did you mean 'oracle-test'"),
         ("fixed=1.2", "fixed=1.2; a threshold is a fraction"),
         ("fixed", "given as fixed=0.35"),
         ("", "names no threshold source"),
