@@ -66,3 +66,28 @@ class OneMap(Toy):
         maps[brightest == 0] = float("nan")
         maps[brightest == 1] = 0
         return Localization(said.logits, maps, said.classes)
+
+
+class Bright(Toy):
+    """Its maps are the colours of the classes of `make_shapes` (blue, green, red), whatever was learnt.
+
+    Args:
+        pause: As of Toy.
+        shift: Places that the maps lie too far to the right and too low, of 16 each way.
+    """
+
+    def __init__(self, backbone, num_classes: int, *, pause: float = 0.0, shift: int = 0) -> None:
+        super().__init__(backbone, num_classes, pause=pause)
+        self.shift = shift
+
+    def scores(self, images: Tensor) -> Tensor:
+        return super().localize(images).logits  # also of features that are kept, without images
+
+    def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        said = super().localize(images, classes)
+        colours = images.flip(1) - images.mean(1, keepdim=True)
+        small = adaptive_avg_pool2d(colours, 16).roll((self.shift, self.shift), (2, 3))
+        maps = pick(small / small.amax((2, 3), keepdim=True), said.classes)
+        return Localization(said.logits, maps.clamp(0, 1), said.classes)

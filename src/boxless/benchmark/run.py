@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from boxless import __version__
 from boxless.benchmark.figures import put_together
 from boxless.benchmark.jobs import Outcome, do_all, state_of
-from boxless.benchmark.measure import measure
+from boxless.benchmark.measure import evaluator, measure, protocol_of
 from boxless.benchmark.plan import Plan, read_plan
 from boxless.benchmark.results import CARDS, Row, choose, main_table, winners
 from boxless.errors import BoxlessError, RunError
 from boxless.files import write_json
 from boxless.listener import Listener
+from boxless.protocol.evaluations import Evaluator
+from boxless.protocol.shown import Shown
 from boxless.report.tables import Table
 
 RESULTS = "results"
@@ -27,9 +30,11 @@ class BenchmarkResult:
 
     folder: Path
     rows: tuple[Row, ...]  # of the main table
-    tables: tuple[Table, ...]  # the main table, then the protocol table of each data set
+    protocols: Mapping[str, Shown]  # by data set, the protocol table
+    tables: tuple[Table, ...]  # the main table, then those of the protocol
     winners: Mapping[str, Any]  # by data set: who finds most boxes, and how far it is above the next
     failed: tuple[tuple[str, str], ...]  # (training, reason)
+    refused: tuple[tuple[str, str], ...]  # (image, reason) of what could not be read in some training
     written: tuple[Path, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -38,10 +43,8 @@ class BenchmarkResult:
             "winners": dict(self.winners),
             "rows": [row.to_dict() for row in self.rows],
             "failed": [{"name": name, "reason": reason} for name, reason in self.failed],
-            "tables": [
-                {"title": each.title, "header": list(each.header), "rows": [list(row) for row in each.rows]}
-                for each in self.tables
-            ],
+            "refused": [{"name": name, "reason": reason} for name, reason in self.refused],
+            "protocol": {dataset: shown.to_dict() for dataset, shown in self.protocols.items()},
             "boxless": __version__,
         }
 
@@ -98,19 +101,54 @@ def _write(plan: Plan, outcome: Outcome, device: str, listener: Listener) -> Ben
     from boxless.runs import read_card
 
     failed, rows = list(outcome.failed), []
-    for choice in choose([(job, read_card(job.folder)) for job in outcome.finished]):
+    evaluators: dict[str, Evaluator] = {}
+    finished = [(job, read_card(job.folder)) for job in outcome.finished]
+    refused = {name: reason for _, card in finished for name, reason in card["refused"].items()}
+    for choice in choose(finished):
         try:
-            measured = [measure(job.folder, plan.evaluation, device, listener) for job in choice.jobs]
+            if choice.dataset not in evaluators:
+                evaluators[choice.dataset] = evaluator(choice.jobs[0], plan.evaluation, device, listener)
+            evaluate = evaluators[choice.dataset]
+            measured = [
+                measure(job.folder, card, evaluate) for job, card in zip(choice.jobs, choice.cards, strict=True)
+            ]
             rows.append(Row(choice, put_together(measured)))
         except BoxlessError as error:
             failed.append((choice.name, str(error)))
-    tables = [main_table(rows, plan.evaluation, failed)]
-    written = tables[0].write(plan.folder, RESULTS)
+    protocols: dict[str, Shown] = {}
+    for dataset, jobs in groupby(outcome.finished, key=lambda job: job.dataset):
+        try:
+            protocols[dataset] = protocol_of(list(jobs), plan.evaluation, device, listener)
+        except BoxlessError as error:
+            failed.append((f"{dataset}: protocol table", str(error)))
+    tables = {RESULTS: main_table(rows, plan.evaluation, failed)}
+    for dataset, shown in protocols.items():
+        tables |= _protocol_tables(dataset, shown)
+    written = [path for stem, table in tables.items() for path in table.write(plan.folder, stem)]
     write_json(plan.folder / CARDS, {row.choice.name: row.to_card(plan.evaluation) for row in rows})
     paths = (plan.folder / f"{RESULTS}.json", plan.folder / CARDS, *written)
-    result = BenchmarkResult(plan.folder, tuple(rows), tuple(tables), winners(rows), tuple(failed), paths)
+    result = BenchmarkResult(
+        plan.folder,
+        tuple(rows),
+        protocols,
+        tuple(tables.values()),
+        winners(rows),
+        tuple(failed),
+        tuple(refused.items()),
+        paths,
+    )
     write_json(paths[0], result.to_dict())
     return result
+
+
+def _protocol_tables(dataset: str, shown: Shown) -> dict[str, Table]:
+    """The protocol tables of a data set, by the stems of their files."""
+    made = {"": shown.table(), "-mean-iou": shown.table("mean_iou"), "-differences": shown.differences()}
+    return {
+        f"protocol-{dataset}{end}": replace(table, title=f"{dataset}: {table.title}")
+        for end, table in made.items()
+        if table.rows
+    }
 
 
 def _paths(path: str | Path, out: str | Path | None) -> tuple[Path, Path | None]:

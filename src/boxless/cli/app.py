@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from boxless import __version__
-from boxless.cli import annotate, demo, doctor, evaluate, explain, inspect, predict, search, show, train
+from boxless.cli import annotate, benchmark, demo, doctor, evaluate, explain, inspect, predict, search, show, train
 from boxless.cli import list as listing
 from boxless.errors import BoxlessError, InterruptedRunError
 
@@ -67,6 +67,7 @@ _add("evaluate", evaluate.evaluate)
 _add("explain", explain.explain)
 _add("annotate", annotate.annotate)
 _add("search", search.search)
+_add("benchmark", benchmark.benchmark)
 _add("list", listing.list_names)
 _add("show", show.show)
 _add("doctor", doctor.doctor)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,8 @@ from boxless.cli.options import Device, Json
 
 if TYPE_CHECKING:
     from boxless.cli.output import Output
+
+Refusals = Sequence[tuple[str, str]]  # (name, reason)
 
 
 def benchmark(
@@ -24,13 +27,13 @@ def benchmark(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    r"""Train methods on data sets with several seeds, and compare them under one protocol.
+    r"""Train methods side by side, and compare them in tables.
 
     \b
       boxless benchmark benchmarks/protocol.yaml --dry-run
       boxless benchmark benchmarks/protocol.yaml --out runs/protocol
 
-    Stopped at any moment, the same command goes on where it was; what is finished is not done again. Weights,
+    Each method is trained on each data set with each seed. Stopped at any moment, the same command goes on where it was; what is finished is not done again. Weights,
     thresholds and configurations are chosen without a true box; what true boxes would choose stands apart as ORACLE.
     DIR then has the tables (results.md, .csv, .tex, .json), the card of each row, and a run folder of each training.
     docs/benchmark.md says what FILE holds.
@@ -42,8 +45,7 @@ def benchmark(
         if dry_run:
             jobs = list_jobs(file, out)
             output.table([(job["name"], job["state"]) for job in jobs], ("training", "state"))
-            output.finish({"jobs": jobs})
-            _fail(output, [(job["name"], job["reason"]) for job in jobs if job["reason"]])
+            _finish(output, {"jobs": jobs}, [(job["name"], job["reason"]) for job in jobs if job["reason"]], ())
             return
         result = run_benchmark(file, out, device=device, listener=output.listener)
         output.listener.end()
@@ -52,14 +54,16 @@ def benchmark(
             output.table(table.rows, table.header)
             output.say("\n" + "\n".join(table.notes) + "\n")
         output.say("written: " + ", ".join(map(str, result.written)))
-        output.finish(result.to_dict())
-        _fail(output, result.failed)
+        _finish(output, result.to_dict(), result.failed, result.refused)
 
 
-def _fail(output: Output, failed: Sequence[tuple[str, str]]) -> None:
-    """Say which trainings failed, and end with exit code 1 if any did."""
+def _finish(output: Output, document: dict[str, Any], failed: Refusals, refused: Refusals) -> None:
+    """Say which trainings failed and which images were refused, and end with exit code 1 if any did."""
     output.listener.end()
     if failed:
+        sys.stdout.flush()
         count = "1 training failed" if len(failed) == 1 else f"{len(failed):,} trainings failed"
         typer.echo("\n".join([f"{count}:", *(f"  {name}: {reason}" for name, reason in failed)]), err=True)
+    output.finish(document, refused)
+    if failed:
         raise typer.Exit(1)
