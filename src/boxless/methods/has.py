@@ -28,6 +28,7 @@ class HaS(CAM):
         patch: Side of a square in pixels. The paper tries 16, 32, 44 and 56 in images of 224 pixels; wsolevaluation has
             4. Smaller images want smaller squares.
         drop_rate: Probability that a square is hidden, drawn for each square of each image; the paper's is 0.5.
+        area: Part of the image that a square covers, in place of ``patch``: the same for images of any size.
         stride: Input pixels per cell of the grid that is read: the last stage with this stride or a finer one.
         fuse: Lay the coarser stages over that grid.
         hidden: Channels of the 3x3 convolution with ReLU before the pooling; 0 puts none.
@@ -42,11 +43,9 @@ class HaS(CAM):
         "https://arxiv.org/abs/1704.04232",
     )
     needs = Needs(own_forward=True)
-    # The thesis (table 4.4) draws a "drop area" from [0, 1] and does not say of what; here the paper's sides.
-    search_space: ClassVar[Mapping[str, Space]] = {
-        "drop_rate": Space(0.0, 1.0),
-        "patch": Space(choices=(16, 32, 44, 56)),
-    }
+    # Thesis, table 4.4. Of what its "drop area" is a part it does not say; here, of the image. The paper's squares have
+    # an area of 0.005 to 0.06.
+    search_space: ClassVar[Mapping[str, Space]] = {"drop_rate": Space(0.0, 1.0), "area": Space(0.0, 1.0)}
 
     def __init__(
         self,
@@ -55,17 +54,24 @@ class HaS(CAM):
         *,
         patch: Annotated[int, Ge(1)] = 32,
         drop_rate: Annotated[float, Ge(0), Le(1)] = 0.5,
+        area: Annotated[float, Ge(0), Le(1)] | None = None,
         stride: int = 16,
         fuse: bool = True,
         hidden: Annotated[int, Ge(0)] = 256,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
     ) -> None:
         super().__init__(backbone, num_classes, stride=stride, fuse=fuse, hidden=hidden, dropout=dropout)
-        self.patch, self.drop_rate = patch, drop_rate
+        self.patch, self.drop_rate, self.area = patch, drop_rate, area
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        images = hide(batch.images, self.patch, self.drop_rate) if self.training else batch.images
+        side = self.patch if self.area is None else side_of(self.area, batch.images)
+        images = hide(batch.images, side, self.drop_rate) if self.training else batch.images
         return super().losses(replace(batch, images=images), progress)
+
+
+def side_of(area: float, images: Tensor) -> int:
+    """The side in pixels, at least 1, of a square that covers this part of each image (b, c, h, w)."""
+    return max(1, round((area * images.shape[2] * images.shape[3]) ** 0.5))
 
 
 def hide(images: Tensor, patch: int, drop_rate: float) -> Tensor:

@@ -21,7 +21,8 @@ OBJECT_STORE = 100_000_000  # bytes: trials pass nothing but a few numbers
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # which prints even where nothing is to be printed
+    "RAY_worker_niceness": "0",  # trials are the work, and not what yields to it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # each trial is a run folder with a journal of its own
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails at once has no figure

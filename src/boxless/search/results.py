@@ -90,6 +90,7 @@ def importance(trials: Sequence[Trial], space: Mapping[str, Space], recipe: Reci
 
     from boxless.methods import METHODS
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     judged = [trial for trial in trials if trial.value is not None and trial.state != "failed"]
     if len(judged) < FEWEST or len({trial.value for trial in judged}) == 1 or len(space) < 2:
         return {}

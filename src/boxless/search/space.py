@@ -149,7 +149,7 @@ def _admit(recipe: Recipe, kind: type[Method], name: str, value: object) -> None
     section, _, setting = name.partition(".")
     if section == "method" and setting != "name":
         check(kind, {**recipe.method.settings, setting: value}, "method")
-    elif section == "data" or name in ("method.name", "training.seed", "training.epochs"):
+    elif section in ("data", "protocol") or name in ("method.name", "training.seed", "training.epochs"):
         raise ConfigError(
             f"space {name}: trials are compared with each other, so this has to be the same in all of them; "
             "fix it with --set."

@@ -98,6 +98,7 @@ def make_sampler(space: Mapping[str, Any], trials: Sequence[Trial], seed: int) -
     """Optuna's sampler, which knows all trials that ended, with those that did not at the head of its queue."""
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     # From the same seed a search that goes on would draw what it drew at its beginning.
     sampler = optuna.samplers.TPESampler(seed=derive(seed, "search", len(trials)) % 2**32)
     queue = [dict(trial.settings) for trial in trials if trial.state == "waiting"]
@@ -167,6 +168,7 @@ def run(
             max_concurrent_trials=concurrent,
             search_alg=suggestions,
             scheduler=suggestions.scheduler,
+            reuse_actors=True,  # a process imports torch once; one whose trial does not end at once is not used again
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         ),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from boxless.backbones.base import Backbone
-from boxless.methods.has import HaS, hide
+from boxless.methods.has import HaS, hide, side_of
 from boxless.types import Batch
 
 
@@ -84,3 +84,9 @@ def test_nothing_is_hidden_when_not_training(pyramid: Callable[[], Backbone], so
     assert torch.equal(method.backbone.seen, batch.images)
     method.train().losses(batch, 0.0)
     assert method.backbone.seen.abs().sum() == 0
+
+
+@pytest.mark.parametrize(("area", "side"), [(0.0, 1), (0.0625, 4), (0.25, 8), (1.0, 16)])
+def test_an_area_is_a_part_of_the_image_whatever_its_size(area: float, side: int) -> None:
+    assert side_of(area, torch.empty(1, 3, 16, 16)) == side
+    assert side_of(area, torch.empty(1, 3, 160, 160)) == (10 * side if area else 1)

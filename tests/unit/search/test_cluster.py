@@ -1,0 +1,61 @@
+"""What a search needs before it begins: the extra, an address that answers, and machines that are large enough."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from boxless.errors import ConfigError, MissingExtraError, RunError
+from boxless.recipe import Recipe
+from boxless.search import cluster
+from boxless.search.session import Plan, search
+
+
+@pytest.mark.parametrize(("module", "package"), [("ray.tune", "ray"), ("optuna", "optuna")])
+def test_without_the_extra_the_command_to_install_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"needs the package {package}; .*boxless\[search\]"):
+        search(Recipe(), tmp_path / "out", Plan())
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_that_does_not_answer_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "PROBE_SECONDS", 1.0)
+    with socket.socket() as listening:  # takes the connection, and says nothing
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(RunError, match=rf"--address {address}: no Ray cluster answered within 1 seconds"):
+            cluster._probe(address)
+
+
+def test_what_ray_says_of_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 1, "", "Traceback\nConnectionError: no running Ray instance\n")
+
+    monkeypatch.setattr(cluster.subprocess, "run", refused)
+    with pytest.raises(RunError, match=r"no running Ray instance.*ray start --head"):
+        cluster._probe("auto")
+
+
+def test_a_client_address_is_refused() -> None:
+    with pytest.raises(ConfigError, match="auto or HOST:PORT"):
+        cluster._probe("ray://somewhere:10001")
+
+
+def test_a_trial_that_fits_no_machine_is_refused_and_not_waited_for() -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 4.0}},
+        {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0}},
+    ]
+    cluster._check_fits(nodes, 4, 0)
+    cluster._check_fits(nodes, 2, 0.5)
+    with pytest.raises(ConfigError, match="a trial wants 4 processors and 1 GPUs"):
+        cluster._check_fits(nodes, 4, 1)
