@@ -24,7 +24,7 @@ def annotate(
     ],
     classifier: Annotated[
         str | None,
-        typer.Option("--classifier", metavar="NAME", help="A finished run, a timm classifier, or open_clip:..."),
+        typer.Option("--classifier", metavar="NAME", help="A run, a timm or open_clip:... model, or probe."),
     ] = None,
     annotator: Annotated[
         str, typer.Option("--annotator", metavar="NAME", help="Of 'boxless list annotators'.")
@@ -59,6 +59,9 @@ def annotate(
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Draw each image's maps, boxes and sampled pixels.")
     ] = False,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="ORACLE: measure the boxes by stage against true ones.")
+    ] = False,
     images: Images = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -66,13 +69,11 @@ def annotate(
     r"""Give boxes to images whose class is known; train nothing.
 
     \b
-      boxless annotate photos --classifier runs/photos --out boxes
-      boxless annotate photos --classifier runs/photos --out boxes --top-k 1 --format yolo --overlays
-      boxless annotate photos --annotator clip --out boxes
+      boxless annotate photos --classifier runs/photos --out boxes --format yolo --overlays
+      boxless annotate photos --annotator selective_search --split val --out boxes
 
-    The boxes are the regions of maps in which the classifier sees the image's own class best, all else blurred; or the
-    largest region of the map that CLIP gives of the class's name. They are kept in DIR/.proposals: stopped at any
-    moment, the same command goes on where it was.
+    Of val they are pseudo-boxes, by which runs are selected. What was found is kept in DIR/.proposals: stopped at any
+    moment, the same command goes on where it was. An image without a box is marked, and never a box of zeros.
     """
     from boxless.cli.output import Output
 
@@ -94,6 +95,7 @@ def annotate(
             split=split,
             formats=wanted,
             overlays=overlays,
+            quality=quality,
             images=images,
             device=device,
             listener=output.listener,
@@ -116,10 +118,14 @@ def _settings(texts: list[str], **named: Any) -> dict[str, Any]:
 def _report(output: Any, done: Done, formats: list[str], annotator: str, out: Path) -> None:
     files = dict(zip(formats, map(str, done.files), strict=True))
     output.say(_counted(done))
-    for remark in done.remarks:
+    warned = [done.guard and done.guard.warning, done.quality and done.quality.guard.warning]
+    for remark in [*done.remarks, *filter(None, warned)]:
         output.listener.note(remark)
     drawn = [("overlays", str(done.overlays))] if done.overlays else []
     output.table([*files.items(), *drawn])
+    if done.quality:
+        output.say()
+        output.table(done.quality.rows(), done.quality.header())
     output.finish(
         {
             "out": str(out),
@@ -129,8 +135,11 @@ def _report(output: Any, done: Done, formats: list[str], annotator: str, out: Pa
             "images": done.images,
             "boxes": done.boxes,
             "without_box": done.empty,
+            "without_box_names": list(done.without),
             "before": done.before,
             "remarks": list(done.remarks),
+            "guard": done.guard and done.guard.to_dict(),
+            "quality": done.quality and done.quality.to_dict(),
         },
         done.refused,
     )
@@ -138,4 +147,5 @@ def _report(output: Any, done: Done, formats: list[str], annotator: str, out: Pa
 
 def _counted(done: Done) -> str:
     before = f"; {done.before:,} were done before" if done.before else ""
-    return f"{done.boxes:,} boxes on {done.images:,} images{before}"
+    without = f", {done.empty:,} of them without any" if done.empty else ""
+    return f"{done.boxes:,} boxes on {done.images:,} images{without}{before}"

@@ -88,7 +88,7 @@ def open_material(
     if classifier == PROBE:
         probed = open_probed(catalog, chosen, backbone=backbone, image_size=image_size, folder=folder, listener=hears)
         return Opened(
-            Material(probed.backbone, probed.teacher, len(catalog.classes)),
+            Material(probed.backbone, probed.teacher, len(catalog.classes), probed.preprocess),
             probed.preprocess,
             catalog.classes,
             chosen,
@@ -114,7 +114,7 @@ def open_material(
         network: Backbone = teacher.method.backbone
     else:
         network = build_backbone(name, image_size=side).to(chosen).eval().requires_grad_(requires_grad=False)
-    return Opened(Material(network, teacher, len(classes)), preprocess, classes, chosen, catalog.classes)
+    return Opened(Material(network, teacher, len(classes), preprocess), preprocess, classes, chosen, catalog.classes)
 
 
 def _check_classes(catalog: Catalog, classes: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ def open_probed(
     network = build_backbone(name, image_size=side).to(device).eval().requires_grad_(requires_grad=False)
     count = len(catalog.classes)
     path = None if folder is None else folder / f"probe-{_digest(network, items, preprocess)}.safetensors"
-    probe = path and _kept(path, network, count)
+    probe = None if path is None else _kept(path, network, count)
     if probe is None:
         probe = fit_probe(network, Examples(items, count, preprocess), device, listener=listener)
         if path is not None:

@@ -20,8 +20,8 @@ from boxless.backbones import weights
 from boxless.data.catalog import read_catalog
 from boxless.errors import BoxlessError, ConfigError, DataError, UnknownNameError
 from boxless.listener import Listener
-from boxless.pseudo import annotate as module
 from boxless.pseudo import annotators
+from boxless.pseudo import job as module
 from boxless.pseudo.labels import check_source
 from boxless.pseudo.material import open_material
 from boxless.pseudo.pictures import OBJECT, OTHER, picture
