@@ -97,6 +97,7 @@ class Training:
     clip: Annotated[float, Gt(0)] | None = None  # largest norm of the gradient
     precision: Literal["32", "bf16", "16"] = "32"
     cache_features: bool | Auto = "auto"  # auto: yes when the backbone is frozen and the method allows it
+    features: str | None = None  # the folder where they are kept for other runs too; null: in the run, until it ends
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0  # at most so long is lost; also at the end of each epoch
     seed: Annotated[int, Ge(0)] = 0
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # what is otherwise in a method's stage

@@ -6,9 +6,10 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from math import prod
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import IO
 
 import numpy as np
@@ -39,12 +40,15 @@ class FeatureCache:
         examples: The images.
         flips: Keep the mirrored view too.
         key: What the features depend on besides the images; another key starts anew.
+
+    Attributes:
+        key: A digest of that and of the images.
     """
 
     def __init__(self, folder: Path, backbone: Backbone, examples: Examples, *, flips: bool, key: str) -> None:
         self.folder, self.backbone, self.examples = folder, backbone, examples
         self.views = 2 if flips else 1
-        self._key = hashlib.blake2b((key + _fingerprint(examples)).encode(), digest_size=16).hexdigest()
+        self.key = hashlib.blake2b((key + str(flips) + _fingerprint(examples)).encode(), digest_size=16).hexdigest()
         self._maps: list[np.memmap[tuple[int, ...], np.dtype[np.float16]]] = []
         self._known_shapes: list[tuple[int, ...]] = []  # of one image's arrays
 
@@ -84,6 +88,27 @@ class FeatureCache:
         grids = len(self.backbone.taps)
         return Features(tuple(tensors[:grids]), *tensors[grids:])
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is left to compute."""
+        return self._done() == len(self.examples) * self.views
+
+    def publish(self, folder: Path) -> None:
+        """Move the files of a filled cache to where other runs find them; what is there already is taken instead."""
+        self._maps = []
+        try:
+            if not folder.exists():
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                passing = Path(mkdtemp(prefix=".moving-", dir=folder.parent))  # so that it is there whole or not at all
+                shutil.move(self.folder, passing / folder.name)
+                with suppress(OSError):  # another run was quicker
+                    (passing / folder.name).rename(folder)
+                shutil.rmtree(passing)
+        except OSError as error:
+            raise RunError(unwritable(folder, error)) from error
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder = folder
+
     def remove(self) -> None:
         """Delete the files: the run has no more need of them."""
         self._maps = []
@@ -118,13 +143,13 @@ class FeatureCache:
             state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             return 0
-        if state["key"] != self._key:
+        if state["key"] != self.key:
             return 0
         self.examples.refused.update({int(index): reason for index, reason in state["refused"].items()})
         return int(state["done"])
 
     def _note(self, done: int) -> None:
-        write_json(self.folder / "state.json", {"key": self._key, "done": done, "refused": self.examples.refused})
+        write_json(self.folder / "state.json", {"key": self.key, "done": done, "refused": self.examples.refused})
 
 
 def _open_at(path: Path, offset: int) -> IO[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from pathlib import Path
 from statistics import median
 
 from PIL import Image, UnidentifiedImageError
@@ -34,6 +35,8 @@ def resolve(recipe: Recipe, catalog: Catalog, *, accelerator: bool, listener: Li
     if recipe.training.epochs == "auto":
         steps = ceil(len(items) / recipe.training.batch_size)
         changes["training"]["epochs"] = min(max(ceil(TARGET_STEPS / steps), 10), 60)
+    if recipe.training.features is not None:  # found again from any folder, for a run that is resumed
+        changes["training"]["features"] = str(Path(recipe.training.features).absolute())
     return recipe.override(**changes)
 
 

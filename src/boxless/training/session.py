@@ -25,7 +25,7 @@ from boxless.methods import METHODS
 from boxless.methods.base import Method
 from boxless.pseudo.teacher import is_zero_shot
 from boxless.recipe import Recipe, from_dict, read_recipe
-from boxless.training.caching import FEATURES, fill_caches
+from boxless.training.caching import fill_caches, remove_caches
 from boxless.training.checkpoints import Progress
 from boxless.training.examples import Examples
 from boxless.training.features import FeatureCache
@@ -257,7 +257,6 @@ def _finish(
     runs.save_run(folder, method, recipe, catalog, facts)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     Kept(folder).only(settled.kept())
-    for cache in caches:
-        cache.remove()
-    for name in (FEATURES, PSEUDO, STORE):
+    remove_caches(recipe, caches, folder)
+    for name in (PSEUDO, STORE):
         shutil.rmtree(folder / name, ignore_errors=True)

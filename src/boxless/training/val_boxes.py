@@ -260,7 +260,7 @@ class ValBoxes:
             return None
 
     def _rows(self, found: Proposals | None, place: int) -> list[Row]:
-        """The best box of one image, in original pixels; none of one that cannot be read, or where nothing was found."""
+        """The best box of one image, in original pixels; none of one that cannot be read, or with nothing found."""
         if found is None or place in self.val_set.refused or not found.valid[place].any():
             return []
         size, valid = read_size(self.val_set.items[place].path), found.valid[place]

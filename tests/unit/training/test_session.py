@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tools import StopAfter, assert_same, in_two_processes, weights
+from tools import Heard, StopAfter, assert_same, in_two_processes, weights
 
 from boxless.data.transforms import Preprocess
 from boxless.errors import ConfigError, DataError, InterruptedRunError, RunError, TrainingError
@@ -103,6 +103,23 @@ def test_cached_features_train_as_computed_ones_do(recipe: Recipe, tmp_path: Pat
     a, b = weights(tmp_path / "cached"), weights(tmp_path / "computed")
     for key in a:  # half-precision features against single
         torch.testing.assert_close(a[key], b[key], atol=3e-3, rtol=0)
+
+
+def test_features_are_computed_once_for_all_runs_that_share_a_folder(recipe: Recipe, tmp_path: Path) -> None:
+    shared = recipe.override(
+        backbone={"freeze": True}, training={"cache_features": True, "features": str(tmp_path / "features")}
+    )
+    begun: dict[str, list[int]] = {}
+    for name, rate in (("one", 1e-3), ("two", 1e-2)):
+        heard = Heard()
+        train(shared.override(training={"learning_rate": rate}), tmp_path / name, device="cpu", listener=heard)
+        begun[name] = [total - done for task, total, done in heard.begun if task.startswith("features")]
+        assert not (tmp_path / name / "features").exists()
+    assert begun == {"one": [48, 6], "two": [0, 0]}
+    assert len(list((tmp_path / "features").iterdir())) == 2  # of train and of val
+    train(recipe.override(backbone={"freeze": True}, training={"learning_rate": 1e-2}), tmp_path / "own", device="cpu")
+    own, two = weights(tmp_path / "own"), weights(tmp_path / "two")
+    assert all(torch.equal(value, two[name]) for name, value in own.items())
 
 
 def test_maps_that_need_the_images_are_looked_at_after_training_on_cached_features(

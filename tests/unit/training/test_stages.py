@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tools import StopAfter, assert_same, in_two_processes, weights
+from tools import Heard, StopAfter, assert_same, in_two_processes, weights
 
 from boxless.api import with_settings
 from boxless.backbones.base import Backbone
 from boxless.data.transforms import Augment, Preprocess
 from boxless.errors import ConfigError, DataError, InterruptedRunError
-from boxless.listener import Listener
 from boxless.pseudo.sources import Spectral
 from boxless.recipe import Recipe, read_recipe
 from boxless.runs import open_run
@@ -25,18 +24,6 @@ from boxless.training.session import train
 from boxless.types import Item
 
 METHOD = {"name": "dips", "count": 20, "resolution": 4, "hidden": 32, "width": 16}
-
-
-class Heard(Listener):
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, int, int]] = []
-        self.notes: list[str] = []
-
-    def begin(self, task: str, total: int, done: int = 0) -> None:
-        self.begun.append((task, total, done))
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture

@@ -50,3 +50,17 @@ def in_two_processes(*program: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
     assert done.returncode == 0, done.stderr
+
+
+class Heard(Listener):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int, int]] = []
+        self.notes: list[str] = []
+
+    def begin(self, task: str, total: int, done: int = 0) -> None:
+        self.begun.append((task, total, done))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
