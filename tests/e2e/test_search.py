@@ -39,7 +39,7 @@ def test_a_search_is_begun_made_longer_and_used(
     assert done.code == 0, done.err
     first = done.json
     assert [trial["state"] for trial in first["trials"]] == ["finished", "finished"]
-    assert first["selected_by"] == "mean IoU with pseudo-boxes boxes of val; no true box was seen"
+    assert first["selected_by"] == "mean IoU with pseudo-boxes boxes of val; from a file that the user gave"
 
     refused = boxless(*search, "--out", out, "--trials", 2)
     assert refused.code == 2

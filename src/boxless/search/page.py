@@ -36,7 +36,8 @@ $best
 <h2>How the search went</h2>
 <figure><img src="data:image/png;base64,$progress" alt="The criterion after each trial, and the best so far">
 <figcaption>Left: each trial's figure in the order in which they were drawn, and the best finished one so far. Right:
-each trial over its epochs; those that fell behind were stopped.</figcaption></figure>
+each trial over its epochs; those that fell behind were
+stopped early.</figcaption></figure>
 <h2>What each setting did</h2>
 <figure><img src="data:image/png;base64,$settings" alt="The criterion against each setting">
 <figcaption>Each trial's figure against the value that was drawn. Settings were drawn together, and more often where
@@ -72,11 +73,11 @@ def write_page(path: Path, value: Mapping[str, Any], trials: Sequence[Trial], sp
     measure, entries = value["measure"], value["trials"]
     counts = {state: sum(entry["state"] == state for entry in entries) for state in _STATES}
     told = ", ".join(f"{count} {_STATES[state]}" for state, count in counts.items() if count)
-    mark = "ORACLE: " if value["criterion"] == "oracle" else ""
+    mark = "ORACLE: search" if value["criterion"] == "oracle" else "Search"
     header = ("trial", "state", measure, "epochs", *space, "folder", "")
     page = _PAGE.substitute(
         style=STYLE,
-        title=escape(f"{mark}search of {value['method']}"),
+        title=escape(f"{mark} of {value['method']}"),
         summary=escape(f"{len(entries)} trials: {told}."),
         selected_by=escape(value["selected_by"]),
         best=_best(value),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from boxless.files import atomic_write, write_json
 from boxless.methods.base import Space
+from boxless.pseudo.table import ANNOTATORS
 from boxless.recipe import Recipe
 from boxless.runs import CARD, RECIPE
 from boxless.search.ledger import Trial
@@ -68,7 +69,9 @@ def provenance(best: Trial | None, recipe: Recipe) -> dict[str, Any]:
     measure = _MEASURES[protocol.measure]
     if by.startswith("pseudo:"):
         source = by.removeprefix("pseudo:")
-        text = f"{measure} with pseudo-boxes {source} of val; no true box was seen"
+        given = source not in ANNOTATORS
+        made = "from a file that the user gave" if given else "no true box was seen"
+        text = f"{measure} with pseudo-boxes {source} of val; {made}"
     elif by == "oracle":
         text, measure = f"{ORACLE}: {measure} with the TRUE boxes of val; no user has them", f"{measure} ({ORACLE})"
     else:
