@@ -3,7 +3,7 @@
     python benchmarks/search.py [--trials 20] [--images 400] [--epochs 4] [--size 96] [--out DIR]
 
 The default method with the offline backbone, frozen, on a part of the sample's images, compared by pseudo-boxes of val.
-Once two fifths of the trials have ended, the search and all that it started are killed (SIGKILL), and it is resumed.
+Once two fifths of the trials have ended, the search is killed (SIGKILL), and it is resumed.
 Writes benchmarks/results/search.json.
 """
 

@@ -22,6 +22,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # which prints even where nothing is to be printed
+    "RAY_raylet_start_wait_time_s": "120",  # its 30 are too few on a busy machine
     "RAY_worker_niceness": "0",  # trials are the work, and not what yields to it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # each trial is a run folder with a journal of its own
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -46,17 +47,14 @@ def check_installed() -> None:
 
 
 @contextmanager
-def cluster(address: str | None, cpus: float, gpus: float) -> Iterator[Mapping[str, float]]:
+def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
     """Ray within this process, with what it has of each resource; a local one ends with the block.
 
     Args:
         address: ``HOST:PORT`` or ``auto`` of a cluster whose machine this is; None starts one here.
-        cpus: Processors that a trial wants.
-        gpus: Devices that a trial wants.
 
     Raises:
         RunError: The address does not answer.
-        ConfigError: No machine has what a trial wants.
     """
     import ray
 
@@ -70,7 +68,6 @@ def cluster(address: str | None, cpus: float, gpus: float) -> Iterator[Mapping[s
             ray.init(address=LOCAL, object_store_memory=OBJECT_STORE, **_OPTIONS)
         elif ours:
             ray.init(address=address, **_OPTIONS)
-        _check_fits(ray.nodes(), cpus, gpus)
         yield ray.cluster_resources()
     finally:
         if ours:
@@ -150,8 +147,12 @@ def _probe(address: str) -> None:
         raise RunError(f"--address {address}: Ray cannot use it ({last}); {how}")
 
 
-def _check_fits(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> None:
-    """Refuse what would wait for ever."""
+def check_fits(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> None:
+    """Refuse what would wait for ever.
+
+    Raises:
+        ConfigError: No machine has what a trial wants.
+    """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     if not any(each.get("CPU", 0) >= cpus and each.get("GPU", 0) >= gpus for each in alive):
         has = "; ".join(f"{each.get('CPU', 0):g} processors and {each.get('GPU', 0):g} GPUs" for each in alive)

@@ -18,7 +18,7 @@ from boxless.listener import Listener
 from boxless.methods import METHODS
 from boxless.methods.base import Space
 from boxless.recipe import Recipe, from_dict
-from boxless.search.cluster import check_installed, check_shared, cluster
+from boxless.search.cluster import check_fits, check_installed, check_shared, cluster
 from boxless.search.ledger import OUTCOME, PLAN, SEARCH_VERSION, Ledger, Trial, begin, locked, read_plan
 from boxless.search.prepare import Prepared, prepare
 from boxless.search.space import check_space, default_space, distributions, merge, parse, text_of
@@ -205,15 +205,16 @@ def _tune(
 
     recipe, trials = prepared.recipe, ledger.trials()
     whole = check_space(space, recipe, METHODS.load(recipe.method.name))
-    with cluster(address, plan.cpus, plan.gpus or 0.0) as resources:
+    with cluster(address) as resources:
         if plan.gpus is None:
             wanted = plan.device == "cuda" or (plan.device == "auto" and resources.get("GPU", 0) > 0)
             plan = replace(plan, gpus=1.0 if wanted else 0.0)
+        check_fits(ray.nodes(), plan.cpus, plan.gpus or 0.0)
         if len(ray.nodes()) > 1:
             check_shared(ledger.folder, ledger.folder / PLAN)
         sampler = tuning.make_sampler(distributions(space, whole), trials, plan.seed)
         scheduler = tuning.make_scheduler(prepared.epochs, trials, stop_early=plan.stop_early)
-        suggestions = tuning.Suggestions(ledger, sampler, scheduler, listener)
+        suggestions = tuning.Suggestions(ledger, plan.trials, sampler, scheduler, listener)
         settings: dict[str, Any] = {
             "search": str(ledger.folder),
             "recipe": recipe.to_dict(),
@@ -224,7 +225,6 @@ def _tune(
         tuning.run(
             suggestions,
             settings,
-            count=plan.trials - sum(trial.state != "waiting" for trial in trials),
             concurrent=plan.concurrent,
             resources={"cpu": plan.cpus, "gpu": plan.gpus or 0.0},
             folder=ledger.folder,

@@ -7,6 +7,8 @@ Optuna and ASHA know is told to them anew from there.
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from ray.tune.search.optuna import OptunaSearch
 from boxless.listener import Listener
 from boxless.search.ledger import Ledger, Trial, close
 from boxless.search.worker import EPOCHS, FIGURE, run_trial
+from boxless.training.caching import FEATURES
 from boxless.training.randomness import derive
 
 RETRIES = 3  # of a trial whose worker died
@@ -30,19 +33,26 @@ STATE = ".ray"  # what Ray writes; of no use afterwards
 class Suggestions(Searcher):  # type: ignore[misc]  # Ray is not typed
     """Gives Ray the trials of the ledger that are not at their end, then new ones that Optuna draws.
 
+    Ray's own retries leave out a worker that dies as it starts, so a trial whose worker died is given again from here.
+
     Args:
         ledger: Of the search.
-        optuna: Draws settings.
+        target: Trials in all.
+        optuna: Draws settings; trials that are not at their end stand first in its queue, in their order.
         scheduler: Stops trials early.
         listener: Hears of each trial that ends.
     """
 
-    def __init__(self, ledger: Ledger, optuna: Any, scheduler: Any, listener: Listener) -> None:
+    def __init__(self, ledger: Ledger, target: int, optuna: Any, scheduler: Any, listener: Listener) -> None:
         super().__init__(metric=FIGURE, mode="max")
-        self.ledger, self.optuna, self.scheduler, self.listener = ledger, optuna, scheduler, listener
+        self.ledger, self.target, self.listener = ledger, target, listener
+        self.optuna, self.scheduler = optuna, scheduler
         known = ledger.trials()
+        self.entered = len(known)
         self.waiting = [trial for trial in known if trial.state == "waiting"]
         self.running: dict[str, Trial] = {}
+        self.names: dict[int, str] = {}  # of trials, as Optuna knows them
+        self.deaths: Counter[int] = Counter()  # of workers, by trial
         self.fatal: Trial | None = None  # it failed by what the next one would fail by too
         self.best = max((trial.value for trial in known if trial.value is not None), default=None)
 
@@ -51,11 +61,19 @@ class Suggestions(Searcher):  # type: ignore[misc]  # Ray is not typed
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial; none any more if all of them would fail."""
+        """The next trial; None if there may be one later, and ``FINISHED`` if there is none."""
         if self.fatal is not None:
             return Searcher.FINISHED
-        drawn = self.optuna.suggest(trial_id)  # those that wait stand first in its queue, in their order
-        trial = self.waiting.pop(0) if self.waiting else self.ledger.add(drawn)
+        if self.waiting:
+            trial = self.waiting.pop(0)
+            if trial.number not in self.names:
+                self.optuna.suggest(trial_id)
+        elif self.entered < self.target:
+            trial = self.ledger.add(self.optuna.suggest(trial_id))
+            self.entered += 1
+        else:
+            return None if self.running else Searcher.FINISHED
+        self.names.setdefault(trial.number, trial_id)
         self.running[trial_id] = trial
         replay(self.scheduler, trial_id, trial.curve)
         return {"folder": str(trial.folder)}
@@ -66,21 +84,29 @@ class Suggestions(Searcher):  # type: ignore[misc]  # Ray is not typed
             self._show(result[FIGURE], 0)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Enter the end of a trial, and tell Optuna what it came to."""
+        """Enter the end of a trial, and tell Optuna what it came to; one whose worker died has not come to its end."""
         trial = self.ledger.read(self.running.pop(trial_id).folder)
         if trial.state == "waiting":
-            if error:
-                close(trial.folder, "failed", f"its worker died {RETRIES + 1} times; out of memory, perhaps.")
-            else:
-                close(trial.folder, "stopped")
+            self.deaths[trial.number] += error
+            if error and self.deaths[trial.number] <= RETRIES:
+                self.listener.note(f"trial {trial.number}: its worker died; it goes on from its last checkpoint.")
+                self.waiting.append(trial)
+                return
+            self._close(trial, error=error)
             trial = self.ledger.read(trial.folder)
-        if trial.value is None or trial.state == "failed":
-            self.optuna.on_trial_complete(trial_id, None, error=True)
-        else:
-            self.optuna.on_trial_complete(trial_id, {FIGURE: trial.value})
+        failed = trial.value is None or trial.state == "failed"
+        self.optuna.on_trial_complete(self.names[trial.number], None if failed else {FIGURE: trial.value}, error=failed)
         if trial.hopeless and self.best is None:
             self.fatal = trial
-        self._show(None if trial.state == "failed" else trial.value, 1)
+        self._show(None if failed else trial.value, 1)
+
+    def _close(self, trial: Trial, *, error: bool) -> None:
+        if error:
+            close(trial.folder, "failed", f"its worker died {RETRIES + 1} times; out of memory, perhaps.")
+        else:
+            close(trial.folder, "stopped")
+        # Large; a stopped trial that is trained to its end makes them anew.
+        shutil.rmtree(trial.folder / FEATURES, ignore_errors=True)
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the ledger has it all."""
@@ -146,25 +172,24 @@ def run(
     suggestions: Suggestions,
     settings: Mapping[str, Any],
     *,
-    count: int,
     concurrent: int | None,
     resources: Mapping[str, float],
     folder: Path,
 ) -> None:
-    """Run trials until ``count`` of them have ended.
+    """Run trials until there are no more.
 
     Args:
         suggestions: Gives and takes them.
         settings: Of `run_trial`, the same for all.
-        count: Trials that are not at their end, and new ones.
         concurrent: Trials at a time; None for as many as the resources allow.
         resources: Of a trial, as Ray names them.
         folder: Where Ray may write.
     """
+    shutil.rmtree(folder / STATE, ignore_errors=True)  # of a session that was killed
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_with, settings=dict(settings)), dict(resources)),
         tune_config=tune.TuneConfig(
-            num_samples=count,
+            num_samples=-1,  # as many as there are suggestions
             max_concurrent_trials=concurrent,
             search_alg=suggestions,
             scheduler=suggestions.scheduler,
@@ -175,7 +200,6 @@ def run(
         run_config=tune.RunConfig(
             name="search",
             storage_path=str(folder / STATE),
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
             verbose=0,
         ),
     )

@@ -55,7 +55,7 @@ def test_a_trial_that_fits_no_machine_is_refused_and_not_waited_for() -> None:
         {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
         {"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0}},
     ]
-    cluster._check_fits(nodes, 4, 0)
-    cluster._check_fits(nodes, 2, 0.5)
+    cluster.check_fits(nodes, 4, 0)
+    cluster.check_fits(nodes, 2, 0.5)
     with pytest.raises(ConfigError, match="a trial wants 4 processors and 1 GPUs"):
-        cluster._check_fits(nodes, 4, 1)
+        cluster.check_fits(nodes, 4, 1)

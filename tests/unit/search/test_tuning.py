@@ -26,7 +26,7 @@ SPACE = distributions({NAME: Space(1e-4, 1e-2, log=True)}, {NAME: False})
 def suggestions(ledger: Ledger, seed: int = 0) -> Any:
     known = ledger.trials()
     sampler = tuning.make_sampler(SPACE, known, seed)
-    return tuning.Suggestions(ledger, sampler, tuning.make_scheduler(10, known, stop_early=True), Listener())
+    return tuning.Suggestions(ledger, 9, sampler, tuning.make_scheduler(10, known, stop_early=True), Listener())
 
 
 def test_trials_that_wait_come_first_then_new_ones_which_are_entered_before_ray_hears_of_them(
@@ -79,10 +79,32 @@ def test_the_end_of_a_trial_is_entered_as_it_was(ledger: Ledger) -> None:
     asked.on_trial_complete("ray0", {FIGURE: 0.6})
     asked.on_trial_complete("ray1", {FIGURE: 0.1})
     asked.on_trial_complete("ray2", error=True)
+    for number in range(3):  # it is given again, and not a new one drawn
+        assert asked.suggest(f"again{number}") == {"folder": str(folders[2])}
+        asked.on_trial_complete(f"again{number}", error=True)
     states = [(trial.state, trial.reason) for trial in ledger.trials()]
     assert states[:2] == [("finished", ""), ("stopped", "")]
     assert states[2] == ("failed", "its worker died 4 times; out of memory, perhaps.")
     assert asked.best == 0.6
+
+
+def test_there_are_as_many_trials_as_asked_for_and_the_end_waits_for_workers_that_may_die(ledger: Ledger) -> None:
+    from ray.tune.search import Searcher
+
+    asked = suggestions(ledger)
+    for number in range(9):
+        asked.suggest(f"ray{number}")
+    assert asked.suggest("ray9") is None
+    folders = [trial.folder for trial in ledger.trials()]
+    for number in range(8):
+        asked.on_trial_complete(f"ray{number}", {FIGURE: 0.1})
+    asked.on_trial_complete("ray8", error=True)
+    assert asked.suggest("ray10") == {"folder": str(folders[8])}
+    asked.on_trial_complete("ray10", {FIGURE: 0.1})
+    assert asked.suggest("ray11") == Searcher.FINISHED
+    assert len(ledger.trials()) == 9
+    told = [trial.state.name for trial in asked.optuna._ot_study.trials]
+    assert len(told) == 9
 
 
 def test_once_nothing_can_work_no_more_is_tried(ledger: Ledger) -> None:
