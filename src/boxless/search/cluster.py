@@ -128,22 +128,29 @@ def _probe(address: str) -> None:
             f"--address {address}: a search is run from a machine of the cluster; log in there and give auto or "
             "HOST:PORT."
         )
-    program = f"import ray; ray.init(address={address!r}, include_dashboard=False, log_to_driver=False)"
-    command = [sys.executable, "-c", program]
     how = (
         f"start one with 'ray start --head' and join this machine ({platform.node()}) to it, or leave out --address "
         "to search on this machine alone."
     )
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False, env={**os.environ, **_QUIET}
-        )
-    except subprocess.TimeoutExpired:
-        raise RunError(
-            f"--address {address}: no Ray cluster answered within {PROBE_SECONDS:.0f} seconds; {how}"
-        ) from None
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+    options = "include_dashboard=False, log_to_driver=False"
+    program = f"import ray; print(flush=True); ray.init(address={address!r}, {options})"
+    pipes: dict[str, Any] = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "env": {**os.environ, **_QUIET},
+    }
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as asking:
+        asking.stdout.readline()  # the seconds count from here: an import may be slow
+        try:
+            _, said = asking.communicate(timeout=PROBE_SECONDS)
+        except subprocess.TimeoutExpired:
+            asking.kill()
+            raise RunError(
+                f"--address {address}: no Ray cluster answered within {PROBE_SECONDS:.0f} seconds; {how}"
+            ) from None
+    if asking.returncode:
+        last = (said.strip().splitlines() or ["it gave no reason"])[-1]
         raise RunError(f"--address {address}: Ray cannot use it ({last}); {how}")
 
 

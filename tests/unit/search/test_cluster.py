@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,10 +37,13 @@ def test_an_address_that_does_not_answer_is_told_in_time(monkeypatch: pytest.Mon
 
 
 def test_what_ray_says_of_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess([], 1, "", "Traceback\nConnectionError: no running Ray instance\n")
+    program = "import sys; print(flush=True); sys.exit('Traceback\\nConnectionError: no running Ray instance')"
+    real = subprocess.Popen
 
-    monkeypatch.setattr(cluster.subprocess, "run", refused)
+    def refused(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        return real([*command[:2], program], **options)
+
+    monkeypatch.setattr(cluster.subprocess, "Popen", refused)
     with pytest.raises(RunError, match=r"no running Ray instance.*ray start --head"):
         cluster._probe("auto")
 
