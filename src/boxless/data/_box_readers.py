@@ -39,6 +39,7 @@ class Line:
     where: str  # the place in the file, to begin an error message with
     name: str
     corners: Sequence[object]
+    score: object = None  # as it is written, where a table has such a column
 
     @property
     def is_nothing(self) -> bool:
@@ -142,7 +143,7 @@ def _read_csv(path: Path, key: str, images: Path | None, split: str) -> Content:
         content.set_size(row.where, name, row.values.get("width"), row.values.get("height"))
         corners = [row.values[column] for column in BOX_COLUMNS]
         if any(corners):
-            content.lines.append(Line(row.where, name, corners))
+            content.lines.append(Line(row.where, name, corners, row.values.get("score")))
     if splits and split not in splits:
         raise DataError(f"{path}: no line is of the split {split!r}; there are {', '.join(sorted(splits))}: name one.")
     return content

@@ -13,11 +13,13 @@ ANNOTATORS = Registry(
     "annotator",
     {
         "selective_search": "boxless.pseudo.selective_search:SelectiveSearch",
+        "rpn": "boxless.pseudo.rpn:RegionProposalNetwork",
         "clip": "boxless.pseudo.annotators:ZeroShotMaps",
         "class_map": "boxless.pseudo.annotators:ClassMaps",
         "attention": "boxless.pseudo.annotators:AttentionRegions",
         "spectral": "boxless.pseudo.annotators:SpectralRegions",
         "dips": "boxless.pseudo.annotators:RegionProposals",
+        "file": "boxless.pseudo.listed:ListedBoxes",
     },
 )
 DEFAULT_ANNOTATOR = "dips"
