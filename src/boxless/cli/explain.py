@@ -46,6 +46,7 @@ def explain(
     The box is the largest part of the map above its Otsu threshold. A sentence warns of maps not to be trusted.
     """
     from boxless.cli.output import Output
+    from boxless.protocol.provenance import AS_IT_IS, EACH_MAP
 
     with Output(as_json=as_json) as output:
         from boxless.explain import explain as run
@@ -72,7 +73,9 @@ def explain(
         output.table([_shown(row) for row in rows], ("image", "class", "probability", "box x0 y0 x1 y1", "overlay"))
         layers_read = rows[0]["layers"] if rows else []
         output.say(f"\nmap {map_name} of {', '.join(layers_read)}" if rows else "No image could be used.")
-        output.finish({"map": map_name, "layers": layers_read, "images": rows}, refused)
+        said = {"selected_by": AS_IT_IS, "threshold_from": EACH_MAP}
+        output.say("; ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items()))
+        output.finish({"map": map_name, "layers": layers_read, **said, "images": rows}, refused)
 
 
 def _row(found: Explanation) -> dict[str, Any]:

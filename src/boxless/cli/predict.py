@@ -53,9 +53,11 @@ def predict(
     with Output(as_json=as_json) as output:
         from boxless.predict.localizer import Localizer
         from boxless.predict.writing import predict_to
+        from boxless.protocol.provenance import of_run
 
+        localizer = Localizer.load(run, device=device)
         outcome = predict_to(
-            Localizer.load(run, device=device),
+            localizer,
             sources,
             Path(out),
             formats=wanted,
@@ -74,9 +76,13 @@ def predict(
         for each in outcome.warnings:
             output.listener.note(each.sentence())
         output.table([*files.items(), *((name, str(Path(out) / name)) for name in extras)])
+        selected_by, threshold_from = of_run(localizer.run)
+        output.say(f"selected by {selected_by}; threshold from {threshold_from}")
         output.finish(
             {
                 "out": out,
+                "selected_by": selected_by,
+                "threshold_from": threshold_from,
                 "files": files,
                 "written": outcome.written,
                 "skipped": outcome.skipped,

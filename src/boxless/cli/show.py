@@ -122,11 +122,12 @@ def _run(name: str, output: Output) -> dict[str, Any]:
 def run_rows(folder: Path, card: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What people want to know of a finished run."""
     from boxless.cli.output import duration
+    from boxless.protocol.provenance import selected_by, threshold_from
 
     data, backbone, selection = card["data"], card["backbone"], card["selection"]
     counts = ", ".join(f"{count:,} {split}" for split, count in data["images"].items())
     classes = card["classes"]
-    chosen = selection["criterion"]
+    chosen = selected_by(card)
     if selection["value"] is not None:
         by_iou = selection["measure"] == "iou" and selection["by"] not in ("classification", "last")
         chosen += f": {selection['value']:.3f}" if by_iou else f": {selection['value']:.1f} %"
@@ -139,8 +140,10 @@ def run_rows(folder: Path, card: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("data", f"{data['source']} ({data['format']}; {counts})"),
         ("classes", f"{len(classes)}: {', '.join(classes[:8])}{' ...' if len(classes) > 8 else ''}"),
         ("supervision", card["supervision"]),
-        ("weights kept", chosen),
-        ("box", f"{card['box_rule']}; threshold {card['threshold']['rule']}, from {card['threshold']['source']}"),
+        ("selected by", chosen),
+        ("box", card["box_rule"]),
+        ("threshold", str(card["threshold"]["rule"])),
+        ("threshold from", threshold_from(card)),
         ("input", f"{card['resolution']} px"),
         ("seed", str(card["seed"])),
         ("trained", f"{duration(card['training_seconds'])}, ended {card['date']} with boxless {card['boxless']}"),

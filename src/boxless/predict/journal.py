@@ -25,18 +25,19 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What every prediction in a journal has in common; two jobs may share a journal only if all of it is equal."""
+    """What every prediction in a journal has in common; two jobs may share a journal if all but the last two agree."""
 
     run: str  # digest of the weights and the recipe
     threshold: str | float
     min_score: float
     classes: tuple[str, ...]
     roots: tuple[str, ...]  # the folders that names are relative to: with others a name could mean another image
+    selected_by: str = ""  # what selected the weights, in words, as the digest decides it
+    threshold_from: str = ""
 
     def line(self) -> bytes:
         """The first line of the journal."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return _line({"boxless_predictions": VERSION, **fields})
+        return _line({"boxless_predictions": VERSION, **{name: getattr(self, name) for name in self.__slots__}})
 
 
 @final
@@ -208,7 +209,7 @@ class Journal:
                 f"{self.path}: is not a journal of predictions, got {line[:60]!r}; "
                 "choose another folder with --out, or replace the file with --overwrite."
             )
-        differing = [key for key in wanted if found.get(key) != wanted[key]]
+        differing = [key for key in _SAID if found.get(key) != wanted[key]]
         if differing:
             what = "; ".join(
                 f"{_SAID[key]} was {_short(found.get(key))} and is now {_short(wanted[key])}" for key in differing
@@ -286,13 +287,12 @@ def _prediction(fields: dict[str, Any], header: Header) -> Prediction:
     boxes = tuple(
         Box((x0, y0, x1, y1), header.classes[index], index, score) for x0, y0, x1, y1, index, score in fields["boxes"]
     )
-    index = fields["label"]
     return Prediction(
         path=Path(fields["path"]),
         name=fields["name"],
         size=(width, height),
-        label=header.classes[index],
-        label_index=index,
+        label=header.classes[fields["label"]],
+        label_index=fields["label"],
         score=fields["score"],
         boxes=boxes,
         threshold=fields["threshold"],

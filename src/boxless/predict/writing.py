@@ -21,6 +21,7 @@ from boxless.predict.journal import FILE_NAME, Header, Journal
 from boxless.predict.localizer import Localizer
 from boxless.predict.overlay import draw
 from boxless.predict.sources import Paths, Source, Sources
+from boxless.protocol.provenance import of_run
 from boxless.stream import default_workers, ordered_map
 from boxless.types import Prediction
 
@@ -89,7 +90,12 @@ def predict_to(
     total = listed.count()
     _refuse_unwritable(out)
     header = Header(
-        localizer.run.digest, localizer.run.threshold, min_score, tuple(localizer.run.classes), listed.roots
+        localizer.run.digest,
+        localizer.run.threshold,
+        min_score,
+        tuple(localizer.run.classes),
+        listed.roots,
+        *of_run(localizer.run),
     )
     size = batch_size or localizer.default_batch_size()
     threads = default_workers() if workers is None else workers

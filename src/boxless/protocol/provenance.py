@@ -16,6 +16,7 @@ Card = Mapping[str, Any]
 CLASSIFICATION, LAST, TRUE_BOXES, PSEUDO = "classification", "last", "oracle", "pseudo:"
 UNKNOWN = "unknown"
 OF_MAPS = "unknown: maps of another program"
+AS_IT_IS = "nothing: the classifier is taken as it is"
 EACH_MAP = "each map's own histogram (Otsu), no box"
 ORACLE = "ORACLE"
 _MEASURES = {"iou": "mean IoU", "box_accuracy": "MaxBoxAcc"}

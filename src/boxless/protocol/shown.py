@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Which = Literal["realistic", "oracle", "both"]
 WHICH: tuple[Which, ...] = ("realistic", "oracle", "both")
 DASH = "–"
+NO_VT = "Otsu's, no VT"
 
 # A column's title, whether it is an oracle, and what of a row stands in it: rows of true boxes, of others, or of all.
 _COLUMNS: tuple[tuple[str, bool, str, bool | None], ...] = (
@@ -44,7 +45,8 @@ _COLUMNS: tuple[tuple[str, bool, str, bool | None], ...] = (
 _NOTES = (
     "BV: of a method's runs the one whose figure by the criterion is best on val; BT: the one that is best on test.",
     "VT: the threshold that is best on val by the criterion's boxes; TT: the best one on test.",
-    "Class accuracy and the last epoch give no VT: without boxes there is Otsu's threshold, each map's own.",
+    "Class accuracy and the last epoch look at no box and give no VT: each map's own threshold by Otsu stands there.",
+    "No BV: nothing on val chooses between several runs, as of the last epoch.",
     "ORACLE: true boxes, which no user has, chose the weights, the run or the threshold.",
 )
 
@@ -69,9 +71,10 @@ class Row:
     def named(self) -> tuple[str, str]:
         """What selected the weights, and where VT is from, in a few words."""
         if not self.criterion.startswith(PSEUDO) and not self.oracle:
-            return {CLASSIFICATION: "class accuracy", LAST: "last epoch"}.get(self.criterion, self.criterion), "no VT"
+            words = {CLASSIFICATION: "class accuracy", LAST: "last epoch"}
+            return words.get(self.criterion, self.criterion), NO_VT
         source = "ORACLE: true boxes" if self.oracle else f"pseudo-boxes: {self.criterion.removeprefix(PSEUDO)}"
-        return source, "no VT" if self.threshold is None else f"VT {self.threshold:.3f}, by them on val"
+        return source, NO_VT if self.threshold is None else f"VT {self.threshold:.3f}, by them on val"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
