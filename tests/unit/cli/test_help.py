@@ -30,7 +30,7 @@ def test_help_fits_a_screen(verb: tuple[str, ...]) -> None:
     assert max(map(len, lines)) <= 100
 
 
-@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "explain", "annotate", "benchmark", "show"])
+@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "explain", "annotate", "search", "benchmark", "show"])
 def test_examples_stand_on_lines_of_their_own(verb: str) -> None:
     lines = shown(verb, "--help").splitlines()
     assert sum(line.startswith(f"    boxless {verb} ") for line in lines) >= 2
