@@ -97,3 +97,32 @@ def test_boxes_by_the_names_of_classes_alone(
     names.write_text("red: ruby\n", encoding="utf-8")
     refused = boxless(*command, "--out", tmp_path / "out", "--names", names)
     assert (refused.code, "lacks 2 of 3 classes" in refused.err.splitlines()[-1]) == (2, True), refused.err
+
+
+def test_pseudo_boxes_of_val_with_their_quality_beside_true_boxes(
+    boxless: Boxless, run: Path, shapes: Path, tmp_path: Path
+) -> None:
+    command = ("annotate", shapes, "--annotator", "class_map", "--classifier", run, "--split", "val", "--quality")
+    done = boxless(*command, "--out", tmp_path, "--format", "wsol")
+    assert done.code == 0, done.err
+    assert "ORACLE: boxes beside true ones" in done.out
+    assert "one centred box for all images" in done.out
+    found = boxless(*command, "--out", tmp_path, "--format", "csv,wsol", "--json").json
+    assert found["quality"]["oracle"] is True
+    assert found["quality"]["stages"] == json.loads((tmp_path / "quality.json").read_text())["stages"]
+    assert found["guard"]["sign"] == "pseudo-boxes and one centred box"
+    lines = (tmp_path / "wsol" / "localization.txt").read_text().splitlines()
+    assert len(lines) == found["boxes"] == 6 - found["without_box"]
+
+
+def test_quality_without_true_boxes_is_refused_before_anything_is_made(
+    boxless: Boxless, run: Path, shapes: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    for split in ("train", "val", "test"):
+        (data / split).mkdir(parents=True)
+        for name in ("red", "green", "blue"):
+            (data / split / name).symlink_to(shapes / split / name)
+    done = boxless("annotate", data, "--classifier", run, "--split", "val", "--quality", "--out", tmp_path / "out")
+    assert (done.code, "these data have no boxes" in done.err.splitlines()[-1]) == (2, True), done.err
+    assert not (tmp_path / "out").exists()

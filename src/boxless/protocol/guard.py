@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-CONSTANT_LIMIT = 0.57
+CONSTANT_LIMIT = 0.55
 """From this mean IoU with one box for all images on, pseudo-boxes are taken for a constant.
 
-It is what the boxes of a trained localizer have with *true* boxes: CAM .567 on CUB and .579 on ILSVRC (thesis, table
-4.3). Where a box that looked at nothing reaches as much, a high figure is no sign that a localizer found anything.
-True boxes stay clear of it: the best centred box has .47 with those of CUB and .46 with those of ILSVRC.
+The weakest trained localizer of the thesis' table 4.3 reaches as much with *true* boxes (NL-CCAM, .548 on CUB and .550
+on ILSVRC; CAM .567 and .579). Where a box that looked at nothing does so, a high figure is no sign that a localizer
+found anything. True boxes stay clear of it: the best centred box has .47 with those of CUB, .46 with those of ILSVRC,
+and .46 with those of the bundled sample.
 """
 DEVIATIONS = 1.96  # of a mean: what chance alone reaches in 2.5 % of all cases
 

@@ -128,7 +128,7 @@ def annotate(
         listener=hears,
     )
     made_from = made.made_from(opened.material)
-    made.admit(items)
+    made.admit(catalog.items)
     with ProposalStore(folder / KEPT, made.settings, {**made_from, **opened.digests()}) as store:
         job = Job(made, opened, store, opened.translated(items), hears)
         before = job.fill()

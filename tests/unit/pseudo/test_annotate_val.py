@@ -207,3 +207,24 @@ def test_an_extra_that_is_not_installed_is_named_before_anything_is_made(
     with pytest.raises(BoxlessError, match=r"Selective Search needs .*pip install 'boxless\[selective-search\]'"):
         annotate(data, "selective_search")
     assert not [*(data.parent / "out").rglob("*.jsonl")]
+
+
+def test_a_file_of_other_images_is_refused_before_anything_is_proposed(data: Path) -> None:
+    path = data.parent / "boxes.csv"
+    path.write_text("path,x0,y0,x1,y1\nval/red/0.png,1,1,9,9\nval/cat/7.png,1,1,9,9\n")
+    with pytest.raises(DataError, match=r"boxes of 1 images that are not in the data \(val/cat/7.png\)"):
+        annotate(data, "file", settings={"path": str(path)})
+    assert not [*(data.parent / "out").rglob("*.jsonl")]
+
+
+def test_of_a_file_of_some_images_the_others_are_marked(data: Path) -> None:
+    path = data.parent / "boxes.csv"
+    path.write_text("path,x0,y0,x1,y1\nval/red/0.png,10,12,50,48\ntest/red/0.png,0,0,1,1\n")
+    (data / "test" / "red").mkdir(parents=True)
+    (data / "val" / "red" / "1.png").rename(data / "test" / "red" / "0.png")
+    (data / "boxes.csv").write_text("path,x0,y0,x1,y1\nval/red/0.png,10,12,50,48\n")
+    done = annotate(data, "file", settings={"path": str(path)}, formats=("csv",), quality=True)
+    assert (done.boxes, done.empty) == (1, 4)
+    assert done.quality is not None
+    assert {each.key: each.mean_iou.value for each in done.quality.stages}["chosen"] == pytest.approx(1)
+    assert read_box_file(done.files[0], split="val", pseudo=True).boxes["val/red/0.png"].tolist() == [[10, 12, 50, 48]]
