@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from boxless.benchmark.plan import Job, Plan
 from boxless.errors import BoxlessError, ConfigError, InterruptedRunError
+from boxless.files import atomic_write
 from boxless.listener import Listener
 from boxless.recipe import Recipe, read_recipe
 
@@ -118,6 +119,39 @@ def _shown(value: Any) -> str:
     return "not set" if value is _ABSENT else repr(value)
 
 
+def share_pseudo_boxes(job: Job, others: Sequence[Job]) -> None:
+    """Give a job the pseudo-boxes of val that another one of the same data and backbone made: they cost minutes.
+
+    An annotator looks at the backbone before anything is learnt, so they would come out the same; and methods are
+    compared by the same boxes.
+    """
+    from boxless.training.val_boxes import FOLDER
+
+    for other in others:
+        made = sorted((other.folder / FOLDER).glob("*.csv"))
+        if other.folder == job.folder or not made or _annotated_by(other.recipe) != _annotated_by(job.recipe):
+            continue
+        for path in made:
+            if not (job.folder / FOLDER / path.name).exists():
+                with atomic_write(job.folder / FOLDER / path.name) as file:
+                    file.write(path.read_text(encoding="utf-8"))
+        return
+
+
+def _annotated_by(recipe: Recipe) -> tuple[object, ...]:
+    """All of a recipe that pseudo-boxes of val depend on: texts matter to CLIP alone, seeds to random weights alone."""
+    from boxless.pseudo.table import BY_CLIP
+    from boxless.pseudo.teacher import is_zero_shot
+
+    boxes = recipe.protocol.boxes.split(",") if isinstance(recipe.protocol.boxes, str) else recipe.protocol.boxes
+    reads = is_zero_shot(recipe.protocol.classifier) or {AUTO, BY_CLIP} & {each.strip() for each in boxes}
+    text = recipe.text if reads else None
+    seed = recipe.training.seed if recipe.backbone.weights == "random" else None
+    data, protocol = replace(recipe.data, augment=False), recipe.protocol
+    frozen = replace(recipe.backbone, freeze=AUTO)
+    return data, frozen, text, protocol.boxes, protocol.classifier, protocol.absent, seed
+
+
 def do_all(plan: Plan, *, device: str, listener: Listener) -> Outcome:
     """Train what is not trained yet; one that fails is noted and the rest goes on.
 
@@ -128,7 +162,7 @@ def do_all(plan: Plan, *, device: str, listener: Listener) -> Outcome:
     failed: list[tuple[str, str]] = []
     for number, job in enumerate(plan.jobs, 1):
         try:
-            how = _do(job, device, JobListener(listener, f"{number} of {len(plan.jobs)} {job.name}"))
+            how = _do(job, plan.jobs, device, JobListener(listener, f"{number} of {len(plan.jobs)} {job.name}"))
         except InterruptedRunError:
             raise InterruptedRunError("stopped; all that was done is saved. Give the same command again.") from None
         except BoxlessError as error:
@@ -142,13 +176,14 @@ def do_all(plan: Plan, *, device: str, listener: Listener) -> Outcome:
     return Outcome(tuple(finished), tuple(failed))
 
 
-def _do(job: Job, device: str, listener: Listener) -> str:
+def _do(job: Job, others: Sequence[Job], device: str, listener: Listener) -> str:
     """Train, if it is not done yet; what to say of it."""
     from boxless.training.session import train
 
     state = state_of(job)
     if state == "finished":
         return ""
+    share_pseudo_boxes(job, others)
     trained = train(job.recipe, job.folder, resume=state == "unfinished", device=device, listener=listener)
     listener.end()
     return f"trained in {trained.progress.seconds / 60:.1f} minutes"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from boxless.benchmark.jobs import differences, state_of
+from boxless.benchmark.jobs import differences, share_pseudo_boxes, state_of
 from boxless.benchmark.plan import Job
 from boxless.errors import ConfigError
 from boxless.recipe import Recipe
@@ -55,3 +55,35 @@ def test_a_job_is_new_unfinished_or_finished_or_refused(tmp_path: Path) -> None:
     KEPT.override(training={"clip": 1.0}).save(job.folder / "recipe.yaml")
     with pytest.raises(ConfigError, match=r"training.clip is None, the run has 1.0. Put them back"):
         state_of(job)
+
+
+def test_pseudo_boxes_are_shared_by_jobs_of_one_backbone_and_data_alone(tmp_path: Path) -> None:
+    def job(name: str, **changes: dict[str, object]) -> Job:
+        return Job("sample", name, "default", 0, ASKED.override(**changes), tmp_path / name)
+
+    made = job("made")
+    (made.folder / "pseudo_boxes").mkdir(parents=True)
+    (made.folder / "pseudo_boxes" / "spectral.csv").write_text("path,x0\n")
+    same = job("same", training={"learning_rate": 0.5, "seed": 3}, method={"hidden": 4}, backbone={"freeze": True})
+    spectral = {"boxes": ["spectral"]}
+    unread = job("unread", text={"model": "none"}, protocol=spectral)
+    other = [
+        job("text", text={"model": "none"}),  # boxes are left to be found out, and may be those of CLIP
+        job("size", data={"image_size": 64}),
+        job("net", backbone={"name": "test_resnet"}),
+        job("boxes", protocol={"boxes": "clip"}),
+    ]
+    random = [job(f"random{seed}", backbone={"weights": "random"}, training={"seed": seed}) for seed in (0, 1)]
+    for each in (same, *other):
+        share_pseudo_boxes(each, [made, same, *other])
+    assert (same.folder / "pseudo_boxes" / "spectral.csv").read_text() == "path,x0\n"
+    share_pseudo_boxes(unread, [Job("sample", "made", "default", 0, ASKED.override(protocol=spectral), made.folder)])
+    assert (unread.folder / "pseudo_boxes" / "spectral.csv").exists()
+    assert not any(each.folder.exists() for each in other)
+    (random[0].folder / "pseudo_boxes").mkdir(parents=True)
+    (random[0].folder / "pseudo_boxes" / "spectral.csv").touch()
+    share_pseudo_boxes(random[1], [made, *random])
+    assert not random[1].folder.exists()
+    (same.folder / "pseudo_boxes" / "spectral.csv").write_text("its own")
+    share_pseudo_boxes(same, [made])
+    assert (same.folder / "pseudo_boxes" / "spectral.csv").read_text() == "its own"
