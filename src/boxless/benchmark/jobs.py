@@ -140,16 +140,19 @@ def share_pseudo_boxes(job: Job, others: Sequence[Job]) -> None:
 
 def _annotated_by(recipe: Recipe) -> tuple[object, ...]:
     """All of a recipe that pseudo-boxes of val depend on: texts matter to CLIP alone, seeds to random weights alone."""
-    from boxless.pseudo.table import BY_CLIP
+    from boxless.pseudo.table import ANNOTATORS
     from boxless.pseudo.teacher import is_zero_shot
 
-    boxes = recipe.protocol.boxes.split(",") if isinstance(recipe.protocol.boxes, str) else recipe.protocol.boxes
-    reads = is_zero_shot(recipe.protocol.classifier) or {AUTO, BY_CLIP} & {each.strip() for each in boxes}
-    text = recipe.text if reads else None
-    seed = recipe.training.seed if recipe.backbone.weights == "random" else None
-    data, protocol = replace(recipe.data, augment=False), recipe.protocol
-    frozen = replace(recipe.backbone, freeze=AUTO)
-    return data, frozen, text, protocol.boxes, protocol.classifier, protocol.absent, seed
+    protocol, backbone = recipe.protocol, replace(recipe.backbone, freeze=False)
+    boxes = protocol.boxes.split(",") if isinstance(protocol.boxes, str) else protocol.boxes
+    classifiers = [protocol.classifier]
+    for each in map(str.strip, boxes):
+        if each in ANNOTATORS:
+            classifiers.append(str(getattr(ANNOTATORS.load(each), "classifier", "")))
+    text = recipe.text if AUTO in boxes or any(map(is_zero_shot, classifiers)) else None
+    seed = recipe.training.seed if backbone.weights == "random" else None
+    data = replace(recipe.data, augment=False)
+    return data, backbone, text, tuple(boxes), protocol.classifier, protocol.measure, protocol.absent, seed
 
 
 def do_all(plan: Plan, *, device: str, listener: Listener) -> Outcome:
