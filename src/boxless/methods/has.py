@@ -6,6 +6,7 @@ ICCV 2017.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar, final
@@ -71,7 +72,7 @@ class HaS(CAM):
 
 def side_of(area: float, images: Tensor) -> int:
     """The side in pixels, at least 1, of a square that covers this part of each image (b, c, h, w)."""
-    return max(1, round((area * images.shape[2] * images.shape[3]) ** 0.5))
+    return max(1, round(math.sqrt(area * images.shape[2] * images.shape[3])))
 
 
 def hide(images: Tensor, patch: int, drop_rate: float) -> Tensor:

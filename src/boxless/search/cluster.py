@@ -141,7 +141,8 @@ def _probe(address: str) -> None:
         "env": {**os.environ, **_QUIET},
     }
     with subprocess.Popen([sys.executable, "-c", program], **pipes) as asking:
-        asking.stdout.readline()  # the seconds count from here: an import may be slow
+        if asking.stdout is not None:
+            asking.stdout.readline()  # the seconds count from here: an import may be slow
         try:
             _, said = asking.communicate(timeout=PROBE_SECONDS)
         except subprocess.TimeoutExpired:
