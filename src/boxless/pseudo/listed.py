@@ -53,7 +53,6 @@ class ListedBoxes(Choosing):
     """
 
     supervision = "boxes of a file, from wherever these are"
-    scored = "chosen for {}"
 
     def __init__(
         self, *, path: str, ids: str | None = None, split: str = "val", share: Share = 0.2, score: Score = "product"

@@ -45,7 +45,6 @@ class RegionProposalNetwork(Choosing):
     """
 
     supervision = "boxes of other images, without their classes (COCO)"
-    scored = "chosen for {}"
 
     def __init__(
         self,
