@@ -76,11 +76,14 @@ def noisy_boxes(boxes: ArrayLike, sizes: ArrayLike, level: float, generator: np.
 
 def paired_iou(one: ArrayLike, other: ArrayLike) -> Floats:
     """The IoU of boxes (..., 4) with others of a shape that is broadcast with theirs: (...); 0 for one with no area."""
-    a, b = np.asarray(one), np.asarray(other)
-    width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
-    height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
-    common = np.maximum(width, 0) * np.maximum(height, 0)
-    areas = [np.prod(np.maximum(each[..., 2:] - each[..., :2], 0), axis=-1) for each in (a, b)]
+    x0, y0, x1, y1 = np.moveaxis(np.asarray(one), -1, 0)
+    u0, v0, u1, v1 = np.moveaxis(np.asarray(other), -1, 0)
+    common = np.maximum(np.minimum(x1, u1) - np.maximum(x0, u0), 0)
+    common = common * np.maximum(np.minimum(y1, v1) - np.maximum(y0, v0), 0)
+    areas = (
+        np.maximum(x1 - x0, 0) * np.maximum(y1 - y0, 0),
+        np.maximum(u1 - u0, 0) * np.maximum(v1 - v0, 0),
+    )
     union = areas[0] + areas[1] - common
     overlap: Floats = common / np.where(union > 0, union, 1)
     return overlap
