@@ -125,10 +125,11 @@ def share_pseudo_boxes(job: Job, others: Sequence[Job]) -> None:
     An annotator looks at the backbone before anything is learnt, so they would come out the same; and methods are
     compared by the same boxes.
     """
+    from boxless.pseudo.table import ANNOTATORS
     from boxless.training.val_boxes import FOLDER
 
     for other in others:
-        made = sorted((other.folder / FOLDER).glob("*.csv"))
+        made = [path for path in sorted((other.folder / FOLDER).glob("*.csv")) if path.stem in ANNOTATORS]
         if other.folder == job.folder or not made or _annotated_by(other.recipe) != _annotated_by(job.recipe):
             continue
         for path in made:
