@@ -55,12 +55,12 @@ class Evaluation:
     @property
     def boxed(self) -> NDArray[np.bool_]:
         """Which images have a true box, (n,)."""
-        has: NDArray[np.bool_] = ~np.isnan(self.overlaps[:, 0])
-        return has
+        known: NDArray[np.bool_] = ~np.isnan(self.overlaps[:, 0])
+        return known
 
     def boxed_names(self) -> list[str]:
         """Their names."""
-        return [name for name, has in zip(self.names, self.boxed, strict=True) if has]
+        return [name for name, known in zip(self.names, self.boxed, strict=True) if known]
 
 
 @dataclass(slots=True)
@@ -153,7 +153,7 @@ def make_evaluation(
 ) -> Evaluation:
     """The evaluation of these images; arguments as its fields."""
     boxed = ~np.isnan(overlaps[:, 0])
-    weights = draw([name for name, has in zip(names, boxed, strict=True) if has], KEPT)
+    weights = draw([name for name, known in zip(names, boxed, strict=True) if known], KEPT)
     best = highest(overlaps[boxed, 1:].astype(np.float32), weights)
     return Evaluation(tuple(names), overlaps, best, right_class, tuple(refused))
 
