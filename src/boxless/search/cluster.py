@@ -54,7 +54,7 @@ def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
         address: ``HOST:PORT`` or ``auto`` of a cluster whose machine this is; None starts one here.
 
     Raises:
-        RunError: The address does not answer.
+        RunError: The address does not answer, or Ray does not start.
     """
     import ray
 
@@ -64,10 +64,8 @@ def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
     os.environ.update(_QUIET)
     ours = not ray.is_initialized()
     try:
-        if ours and address is None:
-            ray.init(address=LOCAL, object_store_memory=OBJECT_STORE, **_OPTIONS)
-        elif ours:
-            ray.init(address=address, **_OPTIONS)
+        if ours:
+            _start(address)
         yield ray.cluster_resources()
     finally:
         if ours:
@@ -77,6 +75,21 @@ def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _start(address: str | None) -> None:
+    import ray
+
+    local: dict[str, Any] = {"address": LOCAL, "object_store_memory": OBJECT_STORE}
+    where = local if address is None else {"address": address}
+    try:
+        ray.init(**where, **_OPTIONS)
+    except Exception as error:  # Ray says by a bare one that a part of it did not come up in time
+        ray.shutdown()
+        last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise RunError(
+            f"Ray did not start ({last}); if this machine is very busy, try again with --resume once it is not."
+        ) from error
 
 
 def check_shared(folder: Path, seen: Path) -> None:

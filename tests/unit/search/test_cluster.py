@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -46,6 +47,20 @@ def test_what_ray_says_of_an_address_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(cluster.subprocess, "Popen", refused)
     with pytest.raises(RunError, match=r"no running Ray instance.*ray start --head"):
         cluster._probe("auto")
+
+
+def test_ray_that_does_not_start_is_told_and_what_was_set_for_it_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def failing(**options: object) -> None:
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.setattr(ray, "init", failing)
+    before = dict(os.environ)
+    with pytest.raises(RunError, match="did not start .*timed out during startup"), cluster.cluster(None):
+        pass
+    assert dict(os.environ) == before
 
 
 def test_a_client_address_is_refused() -> None:
