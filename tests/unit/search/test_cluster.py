@@ -58,7 +58,7 @@ def test_ray_that_does_not_start_is_told_and_what_was_set_for_it_is_taken_back(m
 
     monkeypatch.setattr(ray, "init", failing)
     before = dict(os.environ)
-    with pytest.raises(RunError, match="did not start .*timed out during startup"), cluster.cluster(None):
+    with pytest.raises(RunError, match=r"did not start .*timed out during startup"), cluster.cluster(None):
         pass
     assert dict(os.environ) == before
 
