@@ -130,6 +130,8 @@ def _report(output: Any, done: Done, formats: list[str], annotator: str, out: Pa
         {
             "out": str(out),
             "annotator": annotator,
+            "classifier": done.classifier,
+            "supervision": done.supervision,
             **done.made_from,
             "files": files,
             "images": done.images,

@@ -42,6 +42,8 @@ class Annotated:
     refused: tuple[tuple[str, str], ...]  # (name, reason) of the images that could not be used
     files: tuple[Path, ...]  # what each format's writer made, in the order asked for
     overlays: Path | None  # the folder of pictures
+    classifier: str  # what said where the class is
+    supervision: str  # what the boxes know besides the classes of these images and the classifier; empty: nothing
     made_from: Mapping[str, Any]  # the annotator's own words, such as the source of its maps
     remarks: tuple[str, ...]  # what the user should know of the proposals
     without: tuple[str, ...]  # names of the images without a box: marked in the files, left out by who reads them
@@ -141,8 +143,8 @@ def annotate(
     measured = None
     if truth is not None:
         measured = measure(predictions, truth.boxes, truth.source, job.stages(truth.boxes))
-        about = {"annotator": annotator, **made_from, "classifier": teacher, "split": split}
-        write_json(folder / QUALITY, {**about, **measured.to_dict()})
+        about = {"annotator": annotator, "classifier": teacher, "supervision": made.supervision, "split": split}
+        write_json(folder / QUALITY, {**about, "made_from": made_from, **measured.to_dict()})
     return Annotated(
         images=len(predictions),
         boxes=sum(len(each.boxes) for each in predictions),
@@ -151,6 +153,8 @@ def annotate(
         refused=job.refused(),
         files=written,
         overlays=folder / OVERLAYS if overlays else None,
+        classifier=teacher,
+        supervision=made.supervision,
         made_from=made_from,
         remarks=(*found.remarks(), *_absent(catalog, items)),
         without=tuple(each.name for each in predictions if not each.boxes),
