@@ -188,14 +188,20 @@ class _OfOneSource(RegionProposals):
 
 @final
 class AttentionRegions(_OfOneSource):
-    """Boxes of what the class token of a transformer attends to, one map for each head; see `RegionProposals`."""
+    """The best box of regions that the class token of a transformer attends to, chosen by a classifier.
+
+    As `RegionProposals`, from one map for each head.
+    """
 
     kind = Attention
 
 
 @final
 class SpectralRegions(_OfOneSource):
-    """Boxes of normalized cuts of any backbone's features; see `RegionProposals`."""
+    """The best box of regions that normalized cuts of any backbone's features show, chosen by a classifier.
+
+    As `RegionProposals`, from two maps for each eigenvector.
+    """
 
     kind = Spectral
 
@@ -237,7 +243,10 @@ class ClassMaps(Annotator):
 
 @final
 class ZeroShotMaps(ClassMaps):
-    """`ClassMaps` of CLIP-ES, which knows classes by their names: so the thesis takes boxes from it (section 4.3.1)."""
+    """The box of the largest region of the map that CLIP-ES gives of a class's name, cut by Otsu (thesis, 4.3.1).
+
+    As `ClassMaps`, whose classifier is CLIP where none is named.
+    """
 
     classifier = ZERO_SHOT
 
