@@ -22,7 +22,6 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # which prints even where nothing is to be printed
-    "RAY_raylet_start_wait_time_s": "120",  # its 30 are too few on a busy machine
     "RAY_worker_niceness": "0",  # trials are the work, and not what yields to it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # each trial is a run folder with a journal of its own
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
