@@ -23,3 +23,4 @@ ANNOTATORS = Registry(
     },
 )
 DEFAULT_ANNOTATOR = "dips"
+ZERO_SHOT_ANNOTATOR = "clip"  # asks no classifier of the data

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from boxless.protocol.guard import Guard, no_better_than_centred
 from boxless.recipe import Protocol
 from boxless.training.checkpoints import Progress
 from boxless.training.kept import name_of
@@ -143,3 +146,17 @@ def untrained(tracker: Tracker) -> dict[str, Any]:
 def past_of(progress: Progress, tracker: Tracker, *, trained: bool) -> Sequence[Mapping[str, Any]]:
     """Of each stage what chose its weights."""
     return progress.past if trained else (untrained(tracker),)
+
+
+def guard(settled: Settled, tracker: Tracker) -> Guard | None:
+    """Whether the maps agree with the pseudo-boxes that select any better than one centred box does, at their best.
+
+    None where there are no pseudo-boxes, or the protocol does not measure mean IoU.
+    """
+    primary = tracker.primary
+    best = None if primary is None else settled.past[-1]["best"].get(primary.criterion)
+    if primary is None or best is None or settled.protocol.measure != "iou":
+        return None
+    sizes = tracker.sizes(primary)
+    boxes = np.stack([primary.boxes[name][0] for name in sizes])
+    return no_better_than_centred(best["value"], boxes, np.array([*sizes.values()], dtype=np.float64))

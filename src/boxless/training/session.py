@@ -23,6 +23,7 @@ from boxless.listener import Listener
 from boxless.maps.sanity import Warned
 from boxless.methods import METHODS
 from boxless.methods.base import Method
+from boxless.protocol.guard import Guard
 from boxless.pseudo.teacher import is_zero_shot
 from boxless.recipe import Recipe, from_dict, read_recipe
 from boxless.training.caching import fill_caches, remove_caches
@@ -36,7 +37,7 @@ from boxless.training.labelling import PSEUDO, Labelling, plan, settle
 from boxless.training.loop import CHECKPOINT, Loop, Plan
 from boxless.training.naming import name_classes, settle_text
 from boxless.training.resolve import resolve
-from boxless.training.selection import Settled, past_of
+from boxless.training.selection import Settled, guard, past_of
 from boxless.training.tracking import Tracker
 from boxless.training.val_boxes import STORE, ValBoxes, settle_boxes
 from boxless.training.validation import look_at_maps
@@ -123,12 +124,15 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
         loop = _loop(recipe, catalog, method, stages, train_set, tracker, caches, folder, fabric, listener, stop)
         progress = loop.run()
     settled = Settled(recipe.protocol, sets, past_of(progress, tracker, trained=trains), trains)
+    watched = guard(settled, tracker)
+    if watched is not None and watched.warning:
+        listener.note(watched.warning)
     warned = look_at_maps(method, (train_set, val_set), fabric.device, settled.threshold()["rule"])
     for each in warned:
         listener.note(each.sentence("maps looked at"))
     refused = _refused_anywhere([*_refused(train_set), *_refused(val_set)], fabric)
     if fabric.is_global_zero:
-        _finish(folder, method, recipe, catalog, settled, progress, refused, warned, caches)
+        _finish(folder, method, recipe, catalog, settled, watched, progress, refused, warned, caches)
     fabric.barrier()
     return Trained(folder, progress, refused)
 
@@ -240,6 +244,7 @@ def _finish(
     recipe: Recipe,
     catalog: Catalog,
     settled: Settled,
+    watched: Guard | None,
     progress: Progress,
     refused: tuple[tuple[str, str], ...],
     warned: tuple[Warned, ...],
@@ -250,6 +255,7 @@ def _finish(
         "selection": settled.selection(),
         "threshold": settled.threshold(),
         "criteria": settled.criteria(runs.WEIGHTS),
+        **({} if watched is None else {"guard": watched.to_dict()}),
         "training_seconds": round(progress.seconds, 1),
         "refused": dict(refused),
         "map_warnings": {each.kind: {"count": each.count, "of": each.total} for each in warned},

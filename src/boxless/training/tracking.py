@@ -30,7 +30,7 @@ from boxless.training.validation import class_accuracy
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from boxless.types import Boxes
+    from boxless.types import Boxes, Item
 
     Floats = NDArray[np.float64]
 
@@ -166,6 +166,11 @@ class Tracker:
         """The pseudo-boxes that select and give the threshold."""
         return next((each for each in self.sets if not each.is_oracle), None)
 
+    def sizes(self, boxes: BoxSet) -> dict[str, tuple[int, int]]:
+        """(width, height) of the images that have a box in a set and could be read, by name."""
+        items = (item for place, item in enumerate(self.examples.items) if place not in self.examples.refused)
+        return {item.name: self._size(item) for item in items if item.name in boxes}
+
     def judged(self, stage: Stage) -> tuple[str, ...]:
         """The criteria whose figures change in a stage; the last epoch is always one."""
         if not len(self.examples):
@@ -259,6 +264,11 @@ class Tracker:
         method.train(mode)
         return [each if figure is None else figure.sums() for each, figure in zip(sums, masks, strict=True)]
 
+    def _size(self, item: Item) -> tuple[int, int]:
+        if item.name not in self._sizes:
+            self._sizes[item.name] = read_size(item.path)
+        return self._sizes[item.name]
+
     def _add_boxes(self, maps: NDArray[np.float32], rows: Sequence[int], sums: list[Floats]) -> None:
         """Sweep maps (n, h, w) once, and measure their boxes with each set of boxes."""
         grid = (maps.shape[2], maps.shape[1])
@@ -267,9 +277,7 @@ class Tracker:
 
         def one(place: int) -> list[Floats | None]:
             item = self.examples.items[rows[place]]
-            if item.name not in self._sizes:
-                self._sizes[item.name] = read_size(item.path)
-            size = self._sizes[item.name]
+            size = self._size(item)
             boxes = scale(sweep_batch(maps[place : place + 1])[0][0], grid, size)
             trues = [each.boxes.get(item.name) for each in self.sets]
             return [

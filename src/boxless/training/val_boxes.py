@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,8 @@ from boxless.ops.boxes import clip, scale
 from boxless.pseudo.annotators import Annotator, Material, make_annotator
 from boxless.pseudo.records import Proposals
 from boxless.pseudo.store import ProposalStore, image_key, network_digest
-from boxless.pseudo.table import ANNOTATORS, DEFAULT_ANNOTATOR
-from boxless.pseudo.teacher import AS_NAMED, ZERO_SHOT, Teacher, check_teacher, is_zero_shot, open_teacher
+from boxless.pseudo.table import ANNOTATORS, DEFAULT_ANNOTATOR, ZERO_SHOT_ANNOTATOR
+from boxless.pseudo.teacher import PROBE, ZERO_SHOT, check_teacher
 from boxless.recipe import Recipe
 from boxless.stream import default_workers, ordered_map
 from boxless.training.examples import Examples
@@ -36,6 +35,7 @@ from boxless.training.naming import whole
 from boxless.training.tracking import ORACLE, PSEUDO, BoxSet
 from boxless.training.val_masks import SOURCE as CLASS_MAPS
 from boxless.training.val_masks import absent_classes, pseudo_masks, true_masks
+from boxless.training.val_material import Materials
 
 if TYPE_CHECKING:
     from boxless.types import Boxes
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 FOLDER, STORE = "pseudo_boxes", "proposals_of_val"
 BATCH = 32  # images whose boxes are scored together, and between two writes
 AUTO = "auto"
-BY_CLIP, PROBE = "clip", "probe"
 
 
 def settle_boxes(recipe: Recipe, classes: Sequence[str], kept: Path) -> Recipe:
@@ -65,7 +64,9 @@ def settle_boxes(recipe: Recipe, classes: Sequence[str], kept: Path) -> Recipe:
     sources = [each.strip() for each in named if each.strip()]
     if sources == [AUTO]:
         wanted = PSEUDO in (protocol.select, protocol.threshold)
-        usual = CLASS_MAPS if protocol.measure == "pxap" else BY_CLIP if _clip_is_here() else DEFAULT_ANNOTATOR
+        usual = (
+            CLASS_MAPS if protocol.measure == "pxap" else ZERO_SHOT_ANNOTATOR if _clip_is_here() else DEFAULT_ANNOTATOR
+        )
         sources = [usual] if wanted else []
     if protocol.measure == "pxap":
         absent_classes(protocol.absent, classes)
@@ -139,6 +140,20 @@ class ValBoxes:
     fabric: Fabric
     listener: Listener
     stop: Callable[[], None]
+    _materials: Materials = field(init=False)
+
+    def __post_init__(self) -> None:
+        made = Materials(
+            self.recipe,
+            self.method,
+            self.catalog.classes,
+            self.train_set,
+            self.val_set.preprocess,
+            self.fabric.device,
+            self.listener,
+            self.stop,
+        )
+        object.__setattr__(self, "_materials", made)
 
     def __call__(self) -> tuple[BoxSet, ...]:
         """Pseudo-boxes of each source in the recipe's order, then true boxes if they are asked for.
@@ -196,6 +211,7 @@ class ValBoxes:
 
     def _annotated(self, source: str) -> dict[str, list[Row]]:
         annotator = make_annotator(source, {})
+        annotator.admit(self.val_set.items)
         with torch.random.fork_rng():
             material = self.material(annotator.classifier)
             made = {
@@ -217,23 +233,8 @@ class ValBoxes:
         return {item.name: self._rows(found, place) for place, item in enumerate(self.val_set.items)}
 
     def material(self, own: str) -> Material:
-        """A copy of the backbone, and a classifier: the annotator's ``own``, or else the one that the recipe names."""
-        backbone = copy.deepcopy(self.method.backbone).eval().requires_grad_(requires_grad=False)
-        chosen, preprocess = self.recipe.protocol.classifier, self.val_set.preprocess
-        name = own or chosen
-        if name == PROBE:
-            from boxless.pseudo.probe import fit_probe
-
-            network = fit_probe(
-                copy.deepcopy(backbone), self.train_set, self.fabric.device, listener=self.listener, stop=self.stop
-            )
-            teacher = Teacher(network, lambda images: images)
-        else:
-            text = self.recipe.text if is_zero_shot(name) else AS_NAMED
-            teacher = open_teacher(
-                name, self.catalog.classes, preprocess, self.fabric.device, text=text, note=self.listener.note
-            )
-        return Material(backbone, teacher, len(self.catalog.classes), preprocess)
+        """What an annotator is given; see `Materials`."""
+        return self._materials(own)
 
     def _make(self, annotator: Annotator, material: Material, places: list[int]) -> Proposals:
         images = torch.stack(list(ordered_map(self._show, places, workers=default_workers(), ahead=len(places))))

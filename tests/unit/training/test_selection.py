@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from PIL import Image
 from safetensors.torch import load_file
+from tools import Heard
 
 from boxless.backbones.base import Backbone, Stage
 from boxless.data.transforms import Preprocess
@@ -90,6 +91,7 @@ def test_every_criterion_is_tracked_and_keeps_its_own_weights(recipe: Recipe, sh
     assert card["selection"]["by"] == "pseudo:near"
     assert card["threshold"]["rule"] == card["criteria"]["pseudo:near"]["threshold"]
     assert card["threshold"]["source"] == "the best by mean IoU on 6 pseudo-boxes of val, near"
+    assert (card["guard"]["value"], card["guard"]["images"]) == (card["selection"]["value"], 6)
     assert "ORACLE" in card["supervision"]
     assert "chose nothing" in card["supervision"]
     files = {path.name for path in (tmp_path / "run" / "selected").iterdir()}
@@ -105,6 +107,18 @@ def test_every_criterion_is_tracked_and_keeps_its_own_weights(recipe: Recipe, sh
         assert run.criterion == criterion
     with pytest.raises(UnknownNameError, match="pseudo:near"):
         open_run(tmp_path / "run", "cpu", "pseudo:nea")
+
+
+def test_boxes_that_a_centred_box_fits_as_well_are_warned_of(recipe: Recipe, shapes: Path, tmp_path: Path) -> None:
+    lines = ["path,x0,y0,x1,y1"]
+    lines += [f"{image.relative_to(shapes).as_posix()},8,6,72,58" for image in sorted(shapes.glob("val/*/*.png"))]
+    (tmp_path / "same.csv").write_text("\n".join(lines) + "\n")
+    heard = Heard()
+    chosen = recipe.override(
+        protocol={"select": "pseudo", "boxes": [str(tmp_path / "same.csv")]}, training={"epochs": 1}
+    )
+    train(chosen, tmp_path / "run", device="cpu", listener=heard)
+    assert any("agrees with the pseudo-boxes no better" in note for note in heard.notes)
 
 
 def test_a_run_stopped_in_the_middle_selects_as_if_it_was_not(recipe: Recipe, shapes: Path, tmp_path: Path) -> None:
@@ -227,18 +241,13 @@ def test_without_images_in_val_the_last_weights_and_otsu_stand_in(recipe: Recipe
     for name in ("red", "green", "blue"):  # one image of a class: train can spare none
         (tmp_path / "few" / name).mkdir(parents=True)
         copy(shapes / "train" / name / "train0.png", tmp_path / "few" / name)
-    said: list[str] = []
-
-    class Hearing(Listener):
-        def note(self, text: str) -> None:
-            said.append(text)
-
+    heard = Heard()
     protocol = {"select": "pseudo", "threshold": "pseudo"}
     chosen = recipe.override(data={"source": str(tmp_path / "few")}, protocol=protocol, training={"epochs": 1})
-    train(chosen, tmp_path / "run", device="cpu", listener=Hearing())
+    train(chosen, tmp_path / "run", device="cpu", listener=heard)
     card = open_run(tmp_path / "run", device="cpu").card
     assert (card["selection"]["by"], card["threshold"]["rule"]) == ("last", "otsu")
-    assert any("val has no images" in each for each in said)
+    assert any("val has no images" in each for each in heard.notes)
 
 
 class Still(Backbone):
