@@ -12,6 +12,7 @@ from boxless.lazy import lazy
 if TYPE_CHECKING:
     from boxless.api import inspect as inspect
     from boxless.api import train as train
+    from boxless.benchmark.run import run_benchmark as run_benchmark
     from boxless.data.catalog import Catalog as Catalog
     from boxless.data.catalog import read_catalog as read_catalog
     from boxless.errors import BoxlessError as BoxlessError
@@ -61,6 +62,7 @@ _HOMES = {
     "predict_to": "predict.writing",
     "read_catalog": "data.catalog",
     "read_recipe": "recipe",
+    "run_benchmark": "benchmark.run",
     "train": "api",
 }
 __all__ = sorted([*_HOMES, "__version__"])

@@ -114,9 +114,7 @@ class Protocol:
     measure: Literal["iou", "box_accuracy", "pxap"] = "iou"
     # Where val's pseudo-boxes come from: annotators or files; the first selects and gives the threshold, all are told.
     boxes: str | tuple[str, ...] = "auto"
-    classifier: str = (
-        "probe"  # what annotators ask about classes: a linear probe, a run, a timm model, open_clip:...
-    )
+    classifier: str = "probe"  # what annotators ask about classes: a linear probe, a run, a timm model, open_clip:...
     absent: tuple[str, ...] = ()  # classes that show no object, such as normal tissue: their pseudo-masks are empty
     oracle: bool = False  # also measure with val's true boxes; it is told as ORACLE and selects nothing by itself
     # The best on val's pseudo-boxes (Otsu's if there are none), each map's own by Otsu, or a fraction of its maximum.

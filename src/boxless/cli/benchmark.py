@@ -33,8 +33,9 @@ def benchmark(
       boxless benchmark benchmarks/protocol.yaml --dry-run
       boxless benchmark benchmarks/protocol.yaml --out runs/protocol
 
-    Each method is trained on each data set with each seed. Stopped at any moment, the same command goes on where it was; what is finished is not done again. Weights,
-    thresholds and configurations are chosen without a true box; what true boxes would choose stands apart as ORACLE.
+    Each method is trained on each data set with each seed. Stopped at any moment, the same command goes on where it
+    was; what is finished is not done again. Weights, thresholds and configurations are chosen without a true box; what
+    true boxes would choose stands apart as ORACLE.
     DIR then has the tables (results.md, .csv, .tex, .json), the card of each row, and a run folder of each training.
     docs/benchmark.md says what FILE holds.
     """

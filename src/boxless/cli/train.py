@@ -40,7 +40,7 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Decides all random numbers.")] = None,
     select_by: Annotated[
         str | None,
-        typer.Option("--select-by", metavar="NAME", help="Which weights are kept: by pseudo, classification, oracle, last."),
+        typer.Option("--select-by", metavar="NAME", help="What keeps weights: pseudo, classification, oracle, last."),
     ] = None,
     pseudo_boxes: Annotated[
         str | None,
