@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Boxless
+from .conftest import HERE, Boxless
 
 pytest.importorskip("ray.tune")
 pytest.importorskip("optuna")
@@ -23,7 +23,8 @@ SPACE = ("--space", "training.learning_rate=1e-4..1e-2:log", "--space", "trainin
 
 
 @pytest.fixture
-def search(shapes: Path) -> tuple[object, ...]:
+def search(shapes: Path, toys: None, monkeypatch: pytest.MonkeyPatch) -> tuple[object, ...]:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))  # workers are processes of their own
     settings = [*TINY, f"protocol.boxes={shapes}/boxes.csv"]
     given = [part for setting in settings for part in ("--set", setting)]
     return ("search", shapes, "--method", "toys:Toy", *given, *SPACE, "--concurrent", 1)
@@ -32,7 +33,7 @@ def search(shapes: Path) -> tuple[object, ...]:
 # Ray leaves a socket and a log file of its own to the interpreter's end.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_search_is_begun_made_longer_and_used(
-    boxless: Boxless, toys: None, shapes: Path, tmp_path: Path, search: tuple[object, ...]
+    boxless: Boxless, shapes: Path, tmp_path: Path, search: tuple[object, ...]
 ) -> None:
     out = tmp_path / "search"
     done = boxless(*search, "--out", out, "--trials", 2, "--all-epochs", "--json")

@@ -175,8 +175,8 @@ def check_fits(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> None:
     """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     if not any(each.get("CPU", 0) >= cpus and each.get("GPU", 0) >= gpus for each in alive):
-        has = "; ".join(f"{each.get('CPU', 0):g} processors and {each.get('GPU', 0):g} GPUs" for each in alive)
+        there = "; ".join(f"{each.get('CPU', 0):g} processors and {each.get('GPU', 0):g} GPUs" for each in alive)
         raise ConfigError(
-            f"a trial wants {cpus:g} processors and {gpus:g} GPUs, but no machine has them (there: {has}); "
+            f"a trial wants {cpus:g} processors and {gpus:g} GPUs, but no machine has them (there: {there}); "
             "give less with --cpus and --gpus."
         )

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
@@ -201,9 +202,17 @@ def run(
             name="search",
             storage_path=str(folder / STATE),
             verbose=0,
+            callbacks=[_Silent()],
         ),
     )
     tuner.fit()
+
+
+class _Silent(TrialProgressCallback):  # type: ignore[misc]  # Ray is not typed
+    """In place of Ray's own, which prints a line for a trial without a figure however quiet it is told to be."""
+
+    def _print(self, msg: str) -> None:
+        pass
 
 
 def _with(config: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
