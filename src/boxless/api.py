@@ -44,7 +44,8 @@ def train(
     Args:
         source: A folder, a file, or ``sample``; None with ``resume``, or if the recipe names it.
         out: The run folder, made if need be.
-        method: A method of ``boxless list methods``, or ``module:Class``.
+        method: A method of ``boxless list methods``, or ``module:Class``; of None the recipe decides, and without one
+            the default, which is another where images show several classes.
         backbone: A timm model name, or ``auto``.
         recipe: A recipe, or the path of a recipe file.
         settings: Further settings, such as ``{"training.batch_size": 16}``.
@@ -69,7 +70,7 @@ def train(
     from boxless.training.session import train as run
 
     named = {
-        "method.name": method,
+        "method.name": "auto" if method is None and recipe is None and not resume else method,
         "backbone.name": backbone,
         "backbone.freeze": freeze,
         "training.epochs": epochs,

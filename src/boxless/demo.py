@@ -13,7 +13,6 @@ from boxless.data.truth import read_truth
 from boxless.errors import RunError
 from boxless.files import atomic_write
 from boxless.listener import Listener, counter
-from boxless.methods import DEFAULT_METHOD
 from boxless.predict.localizer import Localizer
 from boxless.predict.overlay import contact_sheet, tile
 from boxless.predict.writing import predict_to
@@ -65,7 +64,7 @@ def run_demo(
     catalog = read_catalog(SAMPLE, listener=listener)
     recipe = Recipe().override(
         data={"source": SAMPLE},
-        method={"name": DEFAULT_METHOD},
+        method={"name": "auto"},
         training={"seed": seed} | ({} if epochs is None else {"epochs": epochs}),
     )
     trained = train(recipe, folder / "run", device=device, listener=listener)

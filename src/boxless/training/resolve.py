@@ -12,9 +12,11 @@ from PIL import Image, UnidentifiedImageError
 from boxless.backbones import weights
 from boxless.data.catalog import Catalog
 from boxless.listener import Listener
+from boxless.methods import DEFAULT_METHOD, MULTI_LABEL_METHOD
 from boxless.recipe import Recipe
 from boxless.types import Item
 
+AUTO = "auto"
 TARGET_STEPS = 800
 SMALL_DATA = 1000  # training images below which a backbone is better left as it is
 PROBED_IMAGES = 200
@@ -23,7 +25,10 @@ PROBED_IMAGES = 200
 def resolve(recipe: Recipe, catalog: Catalog, *, accelerator: bool, listener: Listener) -> Recipe:
     """The recipe with every ``auto`` that can be settled before the network is built replaced by its value."""
     items = catalog.splits["train"]
-    changes: dict[str, dict[str, object]] = {"data": {}, "backbone": {}, "training": {}}
+    changes: dict[str, dict[str, object]] = {"data": {}, "backbone": {}, "training": {}, "method": {}}
+    if recipe.method.name == AUTO:
+        name = MULTI_LABEL_METHOD if catalog.multi_label else DEFAULT_METHOD
+        changes["method"] = {"name": name, **recipe.method.settings}
     if recipe.backbone.name == "auto":
         name, reason = weights.choose()
         listener.note(reason)

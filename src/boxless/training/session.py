@@ -36,7 +36,7 @@ from boxless.training.kept import Kept
 from boxless.training.labelling import PSEUDO, Labelling, plan, settle
 from boxless.training.loop import CHECKPOINT, Loop, Plan
 from boxless.training.naming import name_classes, settle_text
-from boxless.training.resolve import resolve
+from boxless.training.resolve import AUTO, resolve
 from boxless.training.selection import Settled, guard, past_of
 from boxless.training.tracking import Tracker
 from boxless.training.val_boxes import STORE, ValBoxes, settle_boxes
@@ -193,7 +193,8 @@ def _prepare(recipe: Recipe, folder: Path, *, resume: bool) -> Recipe:
         if finished:
             raise RunError(f"{folder}: this run is finished; nothing is left to resume.")
         return read_recipe(folder / runs.RECIPE)
-    METHODS.load(recipe.method.name)  # a name that is wrong leaves no folder behind
+    if recipe.method.name != AUTO:
+        METHODS.load(recipe.method.name)  # a name that is wrong leaves no folder behind
     if int(os.environ.get("RANK", 0)) == 0:
         if started:
             how = "it is finished" if finished else f"go on with: boxless train --resume --out {quote(str(folder))}"
