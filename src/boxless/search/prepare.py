@@ -1,4 +1,4 @@
-"""What all trials of a search share, made once: the data read, ``auto`` settled, val's pseudo-boxes."""
+"""What all trials of a search share, made once: the data read, ``auto`` settled, val's pseudo-boxes, features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from boxless.listener import Listener
 from boxless.methods import METHODS
 from boxless.methods.base import Method, Stage
 from boxless.recipe import Recipe
+from boxless.training.caching import FEATURES, fill_caches
 from boxless.training.examples import Examples
+from boxless.training.interrupt import Stop
 from boxless.training.labelling import plan, settle
 from boxless.training.naming import settle_text
 from boxless.training.resolve import resolve
@@ -35,6 +37,8 @@ class Prepared:
 
 def prepare(recipe: Recipe, folder: Path, *, device: str, listener: Listener) -> Prepared:
     """Settle the recipe, and put val's pseudo-boxes into ``folder``, where `give_boxes` finds them.
+
+    There too are the features of a backbone that stays frozen, unless the recipe names another place for them.
 
     Raises:
         DataError: Val has no images.
@@ -55,6 +59,8 @@ def prepare(recipe: Recipe, folder: Path, *, device: str, listener: Listener) ->
     fabric = make_fabric(device, recipe.training.precision)
     recipe = resolve(recipe, catalog, accelerator=fabric.device.type != "cpu", listener=listener)
     recipe = settle_text(recipe, note=listener.note)
+    if recipe.training.features is None:
+        recipe = recipe.override(training={"features": str(folder / FEATURES)})
     with torch.random.fork_rng():
         torch.manual_seed(recipe.training.seed)
         method = runs.build_method(recipe, len(catalog.classes), pretrained=True)
@@ -66,6 +72,10 @@ def prepare(recipe: Recipe, folder: Path, *, device: str, listener: Listener) ->
     )
     method = method.to(fabric.device)
     ValBoxes(recipe, catalog, method, train_set, val_set, folder, fabric, listener, lambda: None)()
+    if kind.needs.trains:
+        making = folder / STORE
+        making.mkdir(parents=True, exist_ok=True)
+        fill_caches(recipe, method, train_set, val_set, making, fabric, listener, Stop())
     shutil.rmtree(folder / STORE, ignore_errors=True)
     settings = {stage.name: each for stage, each in plan(method, recipe.training, recipe.pseudo)}
     stage = judged_stage(kind, recipe.protocol.select)
@@ -76,6 +86,12 @@ def judged_stage(kind: type[Method], select: str) -> Stage:
     """The last stage of training whose figures change: figures of an earlier one may be of another criterion."""
     changes = [stage for stage in kind.stages if (stage.classifies if select == "classification" else stage.localizes)]
     return (changes or list(kind.stages))[-1]
+
+
+def remove_features(recipe: Recipe, folder: Path) -> None:
+    """Delete the features that were kept for the trials; those that the user keeps elsewhere stay."""
+    if recipe.training.features == str(folder / FEATURES):
+        shutil.rmtree(folder / FEATURES, ignore_errors=True)
 
 
 def give_boxes(folder: Path, trial: Path) -> None:

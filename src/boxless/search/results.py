@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from boxless.files import atomic_write, write_json
 from boxless.methods.base import Space
 from boxless.pseudo.table import ANNOTATORS
-from boxless.recipe import Recipe
+from boxless.recipe import Recipe, read_recipe
 from boxless.runs import CARD, RECIPE
 from boxless.search.ledger import Trial
 from boxless.search.space import check_space, distributions, text_of
+from boxless.training.caching import FEATURES
 
 if TYPE_CHECKING:
     from boxless.search.prepare import Prepared
@@ -42,7 +42,10 @@ def write_results(found: Found, prepared: Prepared, space: Mapping[str, Space]) 
         "trials": [_entry(trial, found.folder) for trial in ranked],
     }
     if found.best is not None:
-        shutil.copyfile(found.best.folder / RECIPE, found.folder / BEST)
+        best = read_recipe(found.best.folder / RECIPE)
+        if best.training.features == str(found.folder / FEATURES):  # deleted once the search is at its end
+            best = best.override(training={"features": None})
+        best.save(found.folder / BEST)
     write_json(found.folder / JSON, value)
     _write_table(found.folder / CSV, value["trials"], list(space))
     write_page(found.folder / PAGE, value, found.trials, space)

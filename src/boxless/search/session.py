@@ -20,7 +20,7 @@ from boxless.methods.base import Space
 from boxless.recipe import Recipe, from_dict
 from boxless.search.cluster import check_fits, check_installed, check_shared, cluster
 from boxless.search.ledger import OUTCOME, PLAN, SEARCH_VERSION, Ledger, Trial, begin, locked, read_plan
-from boxless.search.prepare import Prepared, prepare
+from boxless.search.prepare import Prepared, prepare, remove_features
 from boxless.search.space import check_space, default_space, distributions, merge, parse, text_of
 from boxless.settings import build
 
@@ -182,6 +182,7 @@ def _run(
     best = max((t for t in found if t.state == "finished" and t.value is not None), key=_by_value, default=None)
     made = Found(folder, found, best)
     write_results(made, prepared, space)
+    remove_features(prepared.recipe, folder)
     return made
 
 
