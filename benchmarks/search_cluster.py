@@ -33,7 +33,7 @@ SETTINGS = {
     "backbone.freeze": False,
     "data.image_size": 64,
     "training.batch_size": 8,
-    "training.epochs": 12,
+    "training.epochs": 6,
     "training.checkpoint_minutes": 0,
 }
 
@@ -56,8 +56,9 @@ def main() -> None:
             killer = Killer(out)
             killer.start()
             begun = time.perf_counter()
+            settings = {**SETTINGS, "protocol.boxes": str(data / "boxes.csv")}
             found = search(
-                data, out, trials=arguments.trials, settings=SETTINGS, address=nodes.address, stop_early=False
+                data, out, trials=arguments.trials, settings=settings, address=nodes.address, stop_early=False
             )
             seconds = time.perf_counter() - begun
             killer.join(timeout=1)
@@ -107,14 +108,14 @@ def check(trials: tuple[Trial, ...], killer: Killer, wanted: int) -> None:
     assert killer.trial, "no worker was killed"
     assert [trial.state for trial in trials] == ["finished"] * wanted, trials
     assert len(killer.seen[killer.trial]) > 1, "the killed trial had no other worker"
-    assert all(len(trial.curve) == SETTINGS["training.epochs"] for trial in trials)
+    assert [len(trial.curve) for trial in trials] == [SETTINGS["training.epochs"]] * wanted
     workers = set.union(*killer.seen.values())
     assert len(workers) >= 2, "one node did all the work"
 
 
 def write_squares(root: Path) -> Path:
-    """Two classes: red and green squares on noise."""
-    random = np.random.default_rng(0)
+    """Two classes: red and green squares on noise, with the boxes of val beside them."""
+    random, lines = np.random.default_rng(0), ["path,x0,y0,x1,y1"]
     for channel, name in enumerate(("red", "green")):
         for split, count in (("train", 24), ("val", 6), ("test", 2)):
             (root / split / name).mkdir(parents=True)
@@ -123,6 +124,8 @@ def write_squares(root: Path) -> Path:
                 x, y = int(random.integers(0, 50)), int(random.integers(0, 34))
                 pixels[y : y + 30, x : x + 30, channel] = 220
                 Image.fromarray(pixels).save(root / split / name / f"{number}.png")
+                lines.append(f"{split}/{name}/{number}.png,{x},{y},{x + 30},{y + 30}")
+    (root / "boxes.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return root
 
 

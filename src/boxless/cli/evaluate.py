@@ -65,7 +65,7 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    r"""Measure how often class and box are right, and how sure that is.
+    r"""Measure how often class and box are right, and how surely.
 
     \b
       boxless evaluate runs/photos photos

@@ -54,11 +54,11 @@ def search(
     device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")] = None,
     as_json: Json = False,
 ) -> None:
-    r"""Try settings of a method, and keep the best by pseudo-boxes of val. No true box is looked at.
+    r"""Try settings of a method; keep the best by pseudo-boxes. No true box is looked at.
 
     \b
       boxless search photos --trials 20 --out searches/photos
-      boxless search photos --trials 20 --out searches/photos --space training.learning_rate=1e-4..1e-2:log
+      boxless search photos --out searches/photos --space training.learning_rate=1e-4..1e-2:log
       boxless search --resume --out searches/photos
     """
     from boxless.cli.output import Output

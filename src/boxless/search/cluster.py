@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # each trial is a run folder with a journal of its own
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails at once has no figure
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a worker that died is told in one line
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the trials' folders are what a search goes on from
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-_OPTIONS = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+_OPTIONS = {"include_dashboard": False, "log_to_driver": False, "logging_level": "CRITICAL"}
 
 
 def check_installed() -> None:
@@ -63,9 +64,10 @@ def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
     os.environ.update(_QUIET)
     ours = not ray.is_initialized()
     try:
-        if ours:
-            _start(address)
-        yield ray.cluster_resources()
+        with redirect_stdout(sys.stderr):  # where Ray writes that a worker died, whatever it is told
+            if ours:
+                _start(address)
+            yield ray.cluster_resources()
     finally:
         if ours:
             ray.shutdown()

@@ -23,6 +23,7 @@ from boxless.training.labelling import plan, settle
 from boxless.training.naming import settle_text
 from boxless.training.resolve import resolve
 from boxless.training.session import make_fabric
+from boxless.training.tracking import PSEUDO
 from boxless.training.val_boxes import FOLDER, STORE, ValBoxes, settle_boxes
 
 
@@ -41,7 +42,7 @@ def prepare(recipe: Recipe, folder: Path, *, device: str, listener: Listener) ->
     There too are the features of a backbone that stays frozen, unless the recipe names another place for them.
 
     Raises:
-        DataError: Val has no images.
+        DataError: Val has no images, or no pseudo-boxes where those are to select.
         ConfigError: The recipe selects by nothing that tells trials apart, or does not fit.
     """
     if recipe.protocol.select == "last":
@@ -71,7 +72,13 @@ def prepare(recipe: Recipe, folder: Path, *, device: str, listener: Listener) ->
         for name in ("train", "val")
     )
     method = method.to(fabric.device)
-    ValBoxes(recipe, catalog, method, train_set, val_set, folder, fabric, listener, lambda: None)()
+    sets = ValBoxes(recipe, catalog, method, train_set, val_set, folder, fabric, listener, lambda: None)()
+    if recipe.protocol.select == PSEUDO and sets and not sets[0].count:
+        raise DataError(
+            f"{data.source}: no image of val has a pseudo-box by {sets[0].name}, and trials are compared by them; name "
+            "another source, as in --set protocol.boxes=spectral (see 'boxless list annotators'), or compare by --set "
+            "protocol.select=classification."
+        )
     if kind.needs.trains:
         making = folder / STORE
         making.mkdir(parents=True, exist_ok=True)
