@@ -33,7 +33,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one(
 ) -> None:
     folder = tmp_path / "run"
     process = start(("train", shapes, "--out", folder, *SLOW, "--set", "method.pause=0.4"))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while not (folder / "checkpoint.safetensors").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)

@@ -96,7 +96,7 @@ def fit_probe(
     features, places = _pooled(probe, examples, device, listener or Listener(), stop or (lambda: None))
     if not places:
         raise DataError(
-            f"none of the {len(examples):,} images that a classifier is to learn from can be read (the first: "
+            f"none of the {len(examples):,} training images can be read, of which a classifier is to learn (the first: "
             f"{next(iter(examples.refused.values()))}); run 'boxless inspect' on the data."
         )
     weight, bias = fit_linear(features, examples.targets[places], penalty=PENALTY)

@@ -99,6 +99,15 @@ def search(pixels: NDArray[np.uint8], mode: str) -> Floats:
     return np.unique(found, axis=0)
 
 
+def is_at_hand() -> bool:
+    """Whether OpenCV is installed with what this needs."""
+    try:
+        _library()
+    except MissingExtraError:
+        return False
+    return True
+
+
 def _library() -> Any:
     try:
         from cv2.ximgproc import segmentation

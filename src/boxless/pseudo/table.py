@@ -23,4 +23,7 @@ ANNOTATORS = Registry(
     },
 )
 DEFAULT_ANNOTATOR = "dips"
-ZERO_SHOT_ANNOTATOR = "clip"  # asks no classifier of the data
+# Of val, where a recipe says auto: the first that is at hand.
+ZERO_SHOT_ANNOTATOR = "clip"  # asks no classifier of the data; the thesis' best on ILSVRC
+FREE_ANNOTATOR = "selective_search"  # needs no weights
+LAST_ANNOTATOR = "spectral"  # needs nothing but the backbone

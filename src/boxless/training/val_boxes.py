@@ -13,12 +13,11 @@ import torch
 from lightning_fabric import Fabric
 
 from boxless.backbones.base import evaluating
-from boxless.backbones.open_clip_models import in_hub_cache
 from boxless.data.box_files import read_box_file
 from boxless.data.catalog import Catalog
 from boxless.data.images import read_size
 from boxless.data.truth import BOX_COLUMNS, read_truth
-from boxless.errors import ConfigError, DataError, MissingExtraError, RunError, UnknownNameError
+from boxless.errors import ConfigError, DataError, RunError, UnknownNameError
 from boxless.files import atomic_write
 from boxless.listener import Listener
 from boxless.methods.base import Method
@@ -26,8 +25,9 @@ from boxless.ops.boxes import clip, scale
 from boxless.pseudo.annotators import Annotator, Material, make_annotator
 from boxless.pseudo.records import Proposals
 from boxless.pseudo.store import ProposalStore, image_key, network_digest
-from boxless.pseudo.table import ANNOTATORS, DEFAULT_ANNOTATOR, ZERO_SHOT_ANNOTATOR
-from boxless.pseudo.teacher import PROBE, ZERO_SHOT, check_teacher
+from boxless.pseudo.table import ANNOTATORS
+from boxless.pseudo.teacher import PROBE, check_teacher
+from boxless.pseudo.usual import usual_annotator
 from boxless.recipe import Recipe
 from boxless.stream import default_workers, ordered_map
 from boxless.training.examples import Examples
@@ -48,8 +48,7 @@ AUTO = "auto"
 def settle_boxes(recipe: Recipe, classes: Sequence[str], kept: Path) -> Recipe:
     """The recipe with the sources of pseudo-boxes that are meant, and files by their whole paths.
 
-    ``auto`` takes CLIP if its weights are on this machine, else the regions that suit any backbone; and none if neither
-    selection nor threshold asks for pseudo-boxes.
+    ``auto`` takes what `usual_annotator` says; and none if neither selection nor threshold asks for pseudo-boxes.
 
     Args:
         recipe: All settings.
@@ -64,9 +63,7 @@ def settle_boxes(recipe: Recipe, classes: Sequence[str], kept: Path) -> Recipe:
     sources = [each.strip() for each in named if each.strip()]
     if sources == [AUTO]:
         wanted = PSEUDO in (protocol.select, protocol.threshold)
-        usual = (
-            CLASS_MAPS if protocol.measure == "pxap" else ZERO_SHOT_ANNOTATOR if _clip_is_here() else DEFAULT_ANNOTATOR
-        )
+        usual = CLASS_MAPS if protocol.measure == "pxap" else usual_annotator()
         sources = [usual] if wanted else []
     if protocol.measure == "pxap":
         absent_classes(protocol.absent, classes)
@@ -106,13 +103,6 @@ def _source(text: str, kept: Path) -> str:
 
 def _copy(folder: Path, source: str) -> Path:
     return folder / FOLDER / f"{name_of(source)}.csv"
-
-
-def _clip_is_here() -> bool:
-    try:
-        return in_hub_cache(ZERO_SHOT)
-    except MissingExtraError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
