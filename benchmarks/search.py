@@ -34,7 +34,7 @@ BOXLESS = (sys.executable, "-m", "boxless")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--out", type=Path, default=None, help="Folder of the search; a temporary one if not said.")
@@ -65,7 +65,7 @@ def measure(arguments: argparse.Namespace, temporary: Path, out: Path) -> dict[s
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     killed_after, before = time.perf_counter() - begun, ended(out)
-    entered = len(list(out.glob("trials/*/trial.json")))
+    entered, epochs = len(list(out.glob("trials/*/trial.json"))), epochs_behind(out)
     again = time.perf_counter()
     subprocess.run([*BOXLESS, "search", "--resume", "--out", str(out)], check=True)
     resumed_for, after = time.perf_counter() - again, ended(out)
@@ -80,6 +80,7 @@ def measure(arguments: argparse.Namespace, temporary: Path, out: Path) -> dict[s
             "trials_ended": len(before),
             "of_them_as_they_were_afterwards": kept,
             "trials_under_way": entered - len(before),
+            "epochs_behind_them": epochs,
         },
         "resumed_for_seconds": round(resumed_for, 1),
         "trials_lost": arguments.trials - len(after),
@@ -101,6 +102,13 @@ def ended(out: Path) -> dict[str, str]:
     """What ended trials wrote, by file."""
     paths = [path for name in ENDS for path in out.glob(f"trials/*/{name}")]
     return {str(path): path.read_text(encoding="utf-8") for path in paths}
+
+
+def epochs_behind(out: Path) -> list[int]:
+    """Epochs in the journals of the trials that are not at their end."""
+    trials = [path.parent for path in sorted(out.glob("trials/*/trial.json"))]
+    journals = [trial / "metrics.jsonl" for trial in trials if not any((trial / name).exists() for name in ENDS)]
+    return [len(each.read_text(encoding="utf-8").splitlines()) if each.exists() else 0 for each in journals]
 
 
 def write_part(table: Path, images: int) -> dict[str, int]:

@@ -54,12 +54,10 @@ def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
         address: ``HOST:PORT`` or ``auto`` of a cluster whose machine this is; None starts one here.
 
     Raises:
-        RunError: The address does not answer, or Ray does not start.
+        RunError: Ray does not start.
     """
     import ray
 
-    if address is not None:
-        _probe(address)
     before = {name: os.environ.get(name) for name in _QUIET}
     os.environ.update(_QUIET)
     ours = not ray.is_initialized()
@@ -135,8 +133,20 @@ def _look(path: str) -> tuple[bool, str]:
     return Path(path).exists(), __version__
 
 
-def _probe(address: str) -> None:
-    """Ask in a process of its own, since Ray itself waits for minutes."""
+def check_address(address: str | None) -> None:
+    """Refuse a cluster that does not answer, before any work is done.
+
+    It is asked in a process of its own, since Ray itself waits for minutes.
+
+    Args:
+        address: As of `cluster`.
+
+    Raises:
+        ConfigError: The address is of another kind.
+        RunError: It does not answer, or Ray cannot use it.
+    """
+    if address is None:
+        return
     if "://" in address:
         raise ConfigError(
             f"--address {address}: a search is run from a machine of the cluster; log in there and give auto or "

@@ -18,7 +18,7 @@ from boxless.listener import Listener
 from boxless.methods import METHODS
 from boxless.methods.base import Space
 from boxless.recipe import Recipe, from_dict
-from boxless.search.cluster import check_fits, check_installed, check_shared, cluster
+from boxless.search.cluster import check_address, check_fits, check_installed, check_shared, cluster
 from boxless.search.ledger import OUTCOME, PLAN, SEARCH_VERSION, Ledger, Trial, begin, locked, read_plan
 from boxless.search.prepare import Prepared, prepare, remove_features
 from boxless.search.space import check_space, default_space, distributions, merge, parse, text_of
@@ -91,6 +91,7 @@ def search(
         if (folder / PLAN).exists():
             begin(folder, {})
         try:
+            check_address(address)
             prepared = prepare(recipe, folder, device=plan.device, listener=listener)
             chosen = _space(prepared.recipe, changes, prepared.epochs)
         except BoxlessError:
@@ -142,6 +143,7 @@ def resume(
         entered = len(Ledger(folder, prepared.stage).trials())
         if entered > plan.trials:
             raise ConfigError(f"{folder}: {entered} trials are there already; ask for {entered} or more with --trials.")
+        check_address(address)
         write_json(folder / PLAN, {**kept, "search_version": SEARCH_VERSION, "plan": asdict(plan)})
         return _run(folder, prepared, plan, space, address, listener or Listener())
 

@@ -34,7 +34,7 @@ def test_an_address_that_does_not_answer_is_told_in_time(monkeypatch: pytest.Mon
         listening.listen()
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         with pytest.raises(RunError, match=rf"--address {address}: no Ray cluster answered within 1 seconds"):
-            cluster._probe(address)
+            cluster.check_address(address)
 
 
 def test_what_ray_says_of_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_what_ray_says_of_an_address_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(cluster.subprocess, "Popen", refused)
     with pytest.raises(RunError, match=r"no running Ray instance.*ray start --head"):
-        cluster._probe("auto")
+        cluster.check_address("auto")
 
 
 def test_ray_that_does_not_start_is_told_and_what_was_set_for_it_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,14 @@ def test_ray_that_does_not_start_is_told_and_what_was_set_for_it_is_taken_back(m
 
 def test_a_client_address_is_refused() -> None:
     with pytest.raises(ConfigError, match="auto or HOST:PORT"):
-        cluster._probe("ray://somewhere:10001")
+        cluster.check_address("ray://somewhere:10001")
+
+
+def test_an_address_is_checked_before_any_work(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(ConfigError, match="auto or HOST:PORT"):
+        search(Recipe(), tmp_path / "out", Plan(), address="ray://somewhere:10001")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_trial_that_fits_no_machine_is_refused_and_not_waited_for() -> None:

@@ -74,7 +74,8 @@ def test_features_that_the_user_keeps_stay(recipe: Recipe, tmp_path: Path) -> No
 def test_pseudo_boxes_that_no_image_has_compare_nothing(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("boxless.search.prepare.ValBoxes", lambda *_: lambda: (BoxSet("spectral", {"red/0.png": ()}),))
+    without = BoxSet("spectral", {"red/0.png": np.zeros((0, 4))})
+    monkeypatch.setattr("boxless.search.prepare.ValBoxes", lambda *_: lambda: (without,))
     by_boxes = recipe.override(protocol={"select": "pseudo", "boxes": ["spectral"]})
     with pytest.raises(DataError, match=r"no image of val has a pseudo-box by spectral"):
         prepare(by_boxes, tmp_path / "search", device="cpu", listener=Listener())
