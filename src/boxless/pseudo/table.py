@@ -26,4 +26,3 @@ DEFAULT_ANNOTATOR = "dips"
 # Of val, where a recipe says auto: the first that is at hand.
 ZERO_SHOT_ANNOTATOR = "clip"  # asks no classifier of the data; the thesis' best on ILSVRC
 FREE_ANNOTATOR = "selective_search"  # needs no weights
-LAST_ANNOTATOR = "spectral"  # needs nothing but the backbone

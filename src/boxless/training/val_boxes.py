@@ -48,7 +48,7 @@ AUTO = "auto"
 def settle_boxes(recipe: Recipe, classes: Sequence[str], kept: Path) -> Recipe:
     """The recipe with the sources of pseudo-boxes that are meant, and files by their whole paths.
 
-    ``auto`` takes what `usual_annotator` says; and none if neither selection nor threshold asks for pseudo-boxes.
+    ``auto`` takes what `usual_annotator` says, and nothing if neither selection nor threshold asks for pseudo-boxes.
 
     Args:
         recipe: All settings.
@@ -64,7 +64,7 @@ def settle_boxes(recipe: Recipe, classes: Sequence[str], kept: Path) -> Recipe:
     if sources == [AUTO]:
         wanted = PSEUDO in (protocol.select, protocol.threshold)
         usual = CLASS_MAPS if protocol.measure == "pxap" else usual_annotator()
-        sources = [usual] if wanted else []
+        sources = [usual] if wanted and usual else []
     if protocol.measure == "pxap":
         absent_classes(protocol.absent, classes)
         if not set(sources) <= {CLASS_MAPS}:
@@ -153,6 +153,11 @@ class ValBoxes:
             DataError: A file has no box of an image of val.
         """
         protocol = self.recipe.protocol
+        if len(self.val_set) and protocol.select == PSEUDO and not protocol.boxes:
+            self.listener.note(
+                "no annotator of val is at hand: class accuracy selects weights, and Otsu cuts maps. Selective Search "
+                "comes with pip install 'boxless[selective-search]'; --pseudo-boxes names another, or a file."
+            )
         if not len(self.val_set):
             if protocol.boxes:
                 self.listener.note(

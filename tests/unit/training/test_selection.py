@@ -22,6 +22,7 @@ from boxless.listener import Listener
 from boxless.methods import METHODS
 from boxless.methods.base import Method
 from boxless.methods.base import Stage as Part
+from boxless.pseudo.usual import usual_annotator
 from boxless.recipe import Protocol, Recipe
 from boxless.runs import open_run
 from boxless.training.examples import Examples
@@ -213,6 +214,25 @@ def test_pseudo_boxes_are_made_where_none_are_given(recipe: Recipe, tmp_path: Pa
     assert file.read_text().splitlines()[0] == "path,x0,y0,x1,y1,score"
     assert len(file.read_text().splitlines()) == 7
     assert isinstance(card["threshold"]["rule"], float)
+
+
+def test_with_no_annotator_at_hand_classes_select_and_otsu_cuts(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boxless.training.val_boxes.usual_annotator", lambda: None)
+    heard = Heard()
+    protocol = {"select": "pseudo", "threshold": "pseudo"}
+    train(recipe.override(protocol=protocol, training={"epochs": 1}), tmp_path / "run", device="cpu", listener=heard)
+    card = open_run(tmp_path / "run", device="cpu").card
+    assert (card["selection"]["by"], card["threshold"]["rule"]) == ("classification", "otsu")
+    assert any("no annotator of val is at hand" in note for note in heard.notes)
+
+
+def test_the_usual_annotator_is_clip_then_selective_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    for clip, opencv, expected in ((True, True, "clip"), (False, True, "selective_search"), (False, False, None)):
+        monkeypatch.setattr("boxless.pseudo.usual._clip_is_here", lambda here=clip: here)
+        monkeypatch.setattr("boxless.pseudo.usual.is_at_hand", lambda here=opencv: here)
+        assert usual_annotator() == expected
 
 
 def test_a_file_of_other_images_is_refused_and_so_is_one_that_is_not_there(
