@@ -317,7 +317,7 @@ def test_a_full_disk_when_an_epoch_is_noted_loses_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", full)
-        refused(train(shapes), tmp_path / "run" / "metrics.jsonl", "No space left on device")
+        refused(train(shapes, "--method", "cam"), tmp_path / "run" / "metrics.jsonl", "No space left on device")
     again = boxless("train", "--resume", "--out", tmp_path / "run")
     assert again.code == 0, again.err
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
@@ -396,7 +396,7 @@ def test_maps_not_to_be_trusted_are_told_by_every_verb_and_named(
     boxless: Boxless, train, shapes: Path, toys: None, tmp_path: Path
 ) -> None:
     run, out, photos = tmp_path / "run", tmp_path / "out", shapes / "test"
-    trained = train(shapes, "--method", "toys:OneMap", "--no-freeze")
+    trained = train(shapes, "--method", "toys:OneMap", "--no-freeze", "--set", "protocol.threshold=otsu")
     assert trained.code == 0
     assert "2 of 6 maps looked at, such as that of val/red/0.png, hold values that are not finite" in trained.err
     assert "2 of 6 maps looked at, such as that of val/green/0.png, are flat" in trained.err

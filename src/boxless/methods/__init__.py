@@ -27,6 +27,6 @@ METHODS = Registry(
     },
 )
 
-DEFAULT_METHOD = "cam"  # for a user who names none: it trains on any backbone in minutes
+DEFAULT_METHOD = "fcam"  # for a user who names none: the best boxes that no true box chose, see docs/methods.md
 MULTI_LABEL_METHOD = "cam"  # the same where images show several classes: its maps are of one class each
 DEFAULT_ZERO_SHOT = "clip_es"  # what CLIP teaches with where no method is named: the thesis takes its boxes and maps

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,15 @@ import torch
 from PIL import Image
 from tools import Heard, StopAfter, assert_same, in_two_processes, weights
 
+from boxless.data.catalog import read_catalog
 from boxless.data.transforms import Preprocess
 from boxless.errors import ConfigError, DataError, InterruptedRunError, RunError, TrainingError
 from boxless.listener import Listener
+from boxless.methods import DEFAULT_METHOD, MULTI_LABEL_METHOD
 from boxless.recipe import Recipe
 from boxless.runs import open_run
 from boxless.training.examples import Examples
+from boxless.training.resolve import resolve
 from boxless.training.session import train
 from boxless.training.validation import look_at_maps
 from boxless.types import Item, Localization
@@ -397,3 +401,12 @@ def test_without_val_maps_of_train_are_looked_at_and_a_class_that_is_alone_is_co
     )
     assert [(each.kind, each.count, each.total) for each in found] == [(kind, 2, 2) for kind in kinds]
     assert list(train_set.refused) == [0]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_default_method_is_one_that_suits_what_images_show(multi_label: bool, recipe: Recipe) -> None:
+    catalog = replace(read_catalog(recipe.data.source), multi_label=multi_label)
+    asked = recipe.override(method={"name": "auto", "hidden": 16})
+    settled = resolve(asked, catalog, accelerator=False, listener=Listener())
+    assert settled.method.name == (MULTI_LABEL_METHOD if multi_label else DEFAULT_METHOD)
+    assert settled.method.settings == {"hidden": 16}
