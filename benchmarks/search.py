@@ -112,12 +112,12 @@ def epochs_behind(out: Path) -> list[int]:
 
 
 def write_part(table: Path, images: int) -> dict[str, int]:
-    """A part of the sample, evenly of all classes; as many of val as a quarter of that."""
+    """A part of the sample, evenly of all classes; of val and test a quarter each, since else some of train is test."""
     catalog, counts = read_catalog(SAMPLE), {}
     with table.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("path", "label", "split"))
-        for split, wanted in (("train", images), ("val", images // 4)):
+        for split, wanted in (("train", images), ("val", images // 4), ("test", images // 4)):
             items = catalog.splits[split]
             step = max(1.0, len(items) / wanted)
             chosen = [items[int(place * step)] for place in range(min(wanted, len(items)))]
