@@ -15,7 +15,7 @@ def usual_annotator() -> str | None:
     Nothing is fetched for it. In the thesis CLIP's boxes are good (table 4.1), and those of Selective Search are worse
     than a centred box, chosen by the posterior alone. Chosen as `boxless.pseudo.selective_search` does, they serve as
     well as true boxes on the bundled sample. Regions of features and the classifier's own maps do not: they are too
-    large, and the thresholds that they choose cost 25 points and more, where Otsu's costs 4 (docs/evaluation.md).
+    large, and the thresholds that they choose cost 23 points and more, where Otsu's costs 5 (docs/evaluation.md).
     """
     if _clip_is_here():
         return ZERO_SHOT_ANNOTATOR
