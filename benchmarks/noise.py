@@ -74,24 +74,9 @@ def train(name: str, folder: Path) -> None:
         return
     for path in (run, kept):
         shutil.rmtree(path, ignore_errors=True)
-    if shared.exists():
-        shutil.copytree(shared, run / "features")  # all runs have one frozen backbone
-    listener = Keep(run, kept, shared)
-    boxless.train(None, run, recipe=RECIPE, settings=RUNS[name], device="cpu", listener=listener)
+    settings = RUNS[name] | {"training.features": str(shared)}  # all runs have one frozen backbone
+    boxless.train(None, run, recipe=RECIPE, settings=settings, device="cpu", listener=KeepEpochs(run, kept))
     print(f"{name}: trained", flush=True)
-
-
-class Keep(KeepEpochs):
-    """Keeps the features of the images too, for the next run."""
-
-    def __init__(self, run: Path, kept: Path, shared: Path) -> None:
-        super().__init__(run, kept)
-        self.shared = shared
-
-    def epoch(self, record: Any) -> None:
-        super().epoch(record)
-        if not self.shared.exists() and (self.run / "features").exists():
-            shutil.copytree(self.run / "features", self.shared)
 
 
 def paths(name: str, folder: Path) -> tuple[Path, Path, Path]:

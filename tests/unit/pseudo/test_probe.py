@@ -112,7 +112,7 @@ def test_images_that_cannot_be_read_are_left_out(items: list[Item], backbone: Ba
     with_broken = fit_probe(backbone, examples, CPU)
     assert [*examples.refused] == [1]
     torch.testing.assert_close(with_broken.fc.weight, fit_probe(backbone, Examples(items, 2, PREPARED), CPU).fc.weight)
-    with pytest.raises(DataError, match="none of the 1 images that a classifier is to learn from"):
+    with pytest.raises(DataError, match="none of the 1 training images can be read"):
         fit_probe(backbone, Examples([broken], 2, PREPARED), CPU)
     with pytest.raises(ConfigError, match="no image to learn from"):
         fit_probe(backbone, Examples([], 2, PREPARED), CPU)
