@@ -56,7 +56,9 @@ def draw_noise(
     if masks:
         _masks(panels[3], masks)
     for letter, panel in zip("ABCD", panels, strict=False):
-        panel.set_title(f"({letter}) {panel.get_title()}", fontsize=10, loc="left")
+        text = panel.get_title()
+        panel.set_title("")  # the one in the middle
+        panel.set_title(f"({letter}) {text}", fontsize=10, loc="left")
         panel.grid(color="#e4e4e4", linewidth=0.8)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
@@ -96,7 +98,7 @@ def _worth(panel: Axes, rows: Sequence[Selected], around: Mapping[str, float]) -
     for name, style in (("worst epoch", "-."), ("class accuracy", "--")):
         panel.axhline(around[name], color=_GREY, linestyle=style, linewidth=1, label=f"{name}, ORACLE threshold")
     panel.set(title="selected epochs on test: mean and range", xlabel="noise level (%)", ylabel="box accuracy (%)")
-    panel.legend(fontsize=7, frameon=False, loc="best")
+    panel.legend(fontsize=7, frameon=True, framealpha=0.9, loc="lower left")
 
 
 def _distances(panel: Axes, rows: Sequence[Selected]) -> None:
