@@ -16,28 +16,14 @@ import time
 from pathlib import Path
 
 import torch
+from _clock import Clock
 from _machine import describe
 
 import boxless
 from boxless.data.catalog import SAMPLE, read_catalog
-from boxless.listener import Listener
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
-
-
-class Clock(Listener):
-    """The seconds of each stretch of work."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._task, self._since = "", 0.0
-
-    def begin(self, task: str, total: int, done: int = 0) -> None:
-        self._task, self._since = task, time.perf_counter()
-
-    def end(self) -> None:
-        self.seconds[self._task] = round(time.perf_counter() - self._since, 1)
 
 
 def main() -> None:

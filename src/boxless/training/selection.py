@@ -12,7 +12,7 @@ from boxless.protocol.guard import Guard, no_better_than_centred
 from boxless.recipe import Protocol
 from boxless.training.checkpoints import Progress
 from boxless.training.kept import name_of
-from boxless.training.tracking import CLASSIFICATION, LAST, ORACLE, PSEUDO, BoxSet, Tracker
+from boxless.training.tracking import CLASSIFICATION, LAST, ORACLE, PSEUDO, BoxSet, Tracker, primary_of
 
 MEASURES = {"iou": "mean IoU", "box_accuracy": "MaxBoxAcc", "pxap": "PxAP"}
 OTSU = "otsu"
@@ -52,7 +52,7 @@ class Settled:
 
     @property
     def _pseudo(self) -> BoxSet | None:
-        return next((each for each in self.sets if not each.is_oracle), None)
+        return primary_of(self.sets)
 
     def threshold(self) -> dict[str, Any]:
         """The rule that the run predicts with, and where it is from."""
@@ -153,7 +153,7 @@ def guard(settled: Settled, tracker: Tracker) -> Guard | None:
 
     None where there are no pseudo-boxes, or the protocol does not measure mean IoU.
     """
-    primary = tracker.primary
+    primary = primary_of(tracker.sets)
     best = None if primary is None else settled.past[-1]["best"].get(primary.criterion)
     if primary is None or best is None or settled.protocol.measure != "iou":
         return None

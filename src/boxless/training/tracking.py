@@ -98,6 +98,11 @@ class MaskSet(BoxSet):
         return self.masks.names if isinstance(self.masks, Masks) else self.masks.keys()
 
 
+def primary_of(sets: Sequence[BoxSet]) -> BoxSet | None:
+    """The pseudo-boxes that select and give the threshold: the first set that is no oracle."""
+    return next((each for each in sets if not each.is_oracle), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """How well maps fit a set of boxes or masks, each figure at the threshold that is best for it."""
@@ -161,11 +166,6 @@ class Tracker:
     fabric: Fabric
     _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    @property
-    def primary(self) -> BoxSet | None:
-        """The pseudo-boxes that select and give the threshold."""
-        return next((each for each in self.sets if not each.is_oracle), None)
-
     def sizes(self, boxes: BoxSet) -> dict[str, tuple[int, int]]:
         """(width, height) of the images that have a box in a set and could be read, by name."""
         items = (item for place, item in enumerate(self.examples.items) if place not in self.examples.refused)
@@ -181,7 +181,8 @@ class Tracker:
     def ruling(self, stage: Stage) -> str:
         """The criterion by which a stage's weights are selected: what the recipe asks for, or what comes nearest."""
         wanted = self.protocol.select
-        named = self.primary.criterion if wanted == PSEUDO and self.primary else wanted
+        primary = primary_of(self.sets)
+        named = primary.criterion if wanted == PSEUDO and primary else wanted
         order = (LAST,) if wanted == LAST else (named, CLASSIFICATION, LAST)
         return next(each for each in order if each in self.judged(stage))
 
