@@ -1,13 +1,18 @@
-"""What tests of several parts share: tiny CLIP models in folders, as open_clip reads them."""
+"""What tests of several parts share: a browser, and tiny CLIP models in folders, as open_clip reads them."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from browser import browser, heard, page  # noqa: F401 - fixtures, which load a browser when a test asks for one
 
 TOWERS: dict[str, dict[str, Any]] = {
     "vit": {"image_size": 32, "layers": 3, "width": 32, "head_width": 16, "patch_size": 8},
