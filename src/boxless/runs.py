@@ -28,6 +28,7 @@ from boxless.methods.base import Method
 from boxless.recipe import Pseudo, Recipe, Text, read_recipe
 from boxless.settings import build
 from boxless.training.checkpoints import load_tensors, save_tensors
+from boxless.trust import refuse_code, trusting
 
 if TYPE_CHECKING:
     from boxless.data.catalog import Catalog
@@ -123,7 +124,9 @@ def save_run(folder: Path, method: Method, recipe: Recipe, catalog: Catalog, fac
     write_json(folder / CARD, card)
 
 
-def open_run(folder: str | Path, device: str | torch.device = "auto", criterion: str | None = None) -> Run:
+def open_run(
+    folder: str | Path, device: str | torch.device = "auto", criterion: str | None = None, *, trust: bool = False
+) -> Run:
     """Load a finished run.
 
     Args:
@@ -131,8 +134,10 @@ def open_run(folder: str | Path, device: str | torch.device = "auto", criterion:
         device: Where it goes.
         criterion: Take the weights that another criterion selected, of those in the card's ``criteria``, with the
             threshold found for them, if that criterion gives one; None takes what the run predicts with.
+        trust: Whether a recipe that names code, ``module:Class``, may have it loaded, which runs it.
 
     Raises:
+        ConfigError: The recipe names code, and ``trust`` was not given.
         UnknownNameError: The run knows no such criterion.
         RunError: The folder is missing, is no run, is unfinished, or was written by another version.
     """
@@ -142,6 +147,8 @@ def open_run(folder: str | Path, device: str | torch.device = "auto", criterion:
         recipe = read_recipe(folder / RECIPE)
     except ConfigError as error:
         raise RunError(f"{folder}: the run's recipe cannot be used: {error}") from error
+    with trusting(trust):
+        refuse_code(recipe, folder / RECIPE)
     classes, threshold = tuple(card["classes"]), card["threshold"]["rule"]
     method, weights = build_method(recipe, len(classes), pretrained=False), [WEIGHTS]
     if criterion is not None:
