@@ -61,6 +61,34 @@ def clip(boxes: ArrayLike, size: tuple[float, float]) -> Boxes:
     return clipped
 
 
+def suppress(boxes: ArrayLike, scores: ArrayLike, limit: float, groups: ArrayLike | None = None) -> NDArray[np.int64]:
+    """Non-maximum suppression: which boxes (n, 4) are left, highest score first.
+
+    A box is left out if its IoU with one that is kept is above ``limit``. Of equal scores the first box comes first.
+
+    Args:
+        boxes: What to choose from.
+        scores: (n,) of each.
+        limit: The IoU, in [0, 1].
+        groups: (n,) of each; boxes of different groups, such as classes, do not compete.
+
+    Raises:
+        DataError: Not an array of four columns, or as many scores or groups as boxes are not given.
+    """
+    given, values = _boxes(boxes), np.asarray(scores, np.float64)
+    kinds = np.zeros(len(given), np.int64) if groups is None else np.asarray(groups)
+    if values.shape != (len(given),) or kinds.shape != (len(given),):
+        raise DataError(f"suppress: got {values.shape} scores and {kinds.shape} groups for {len(given)} boxes.")
+    left = np.argsort(-values, kind="stable")
+    kept: list[int] = []
+    while left.size:
+        best, left = int(left[0]), left[1:]
+        kept.append(best)
+        rival = (iou(given[[best]], given[left])[0] > limit) & (kinds[left] == kinds[best])
+        left = left[~rival]
+    return np.array(kept, dtype=np.int64)
+
+
 def _boxes(given: ArrayLike) -> Boxes:
     boxes = np.asarray(given, dtype=np.float64)
     if boxes.size == 0:
