@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from boxless.metrics.box_metric import BoxAccuracy as BoxAccuracy
     from boxless.metrics.box_metric import BoxScores as BoxScores
     from boxless.metrics.boxes import iou_curves as iou_curves
+    from boxless.metrics.detection import Detections as Detections
+    from boxless.metrics.detection import average_precision as average_precision
     from boxless.metrics.errors import ERROR_KINDS as ERROR_KINDS
     from boxless.metrics.errors import dissect as dissect
     from boxless.metrics.errors import error_shares as error_shares
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BoxAccuracy": "box_metric",
     "BoxScores": "box_metric",
+    "Detections": "detection",
     "Difference": "bootstrap",
     "ERROR_KINDS": "errors",
     "Estimate": "bootstrap",
@@ -46,6 +49,7 @@ _HOMES = {
     "PixelScores": "pixel_metric",
     "SIDES": "baselines",
     "Tally": "bootstrap",
+    "average_precision": "detection",
     "box_accuracy": "localization",
     "centred_boxes": "baselines",
     "centred_sides": "baselines",

@@ -88,12 +88,19 @@ class _Painter:
         shift_x, shift_y = (max(length - side, 0) / 2 * self.uniform(-1, 1) for length in (width, height))
         return sample(picture, u + np.float32(shift_x), v + np.float32(shift_y), mirror=True) * self.cast()
 
-    def object(self, label: int, index: int, canvas: FloatArray) -> Layer:
-        """The garment, wholly inside the image, in a tint that can be told from what lies behind it."""
+    def object(self, label: int, index: int, canvas: FloatArray, sides: tuple[float, float] = SIDES) -> Layer:
+        """The garment, wholly inside the image, in a tint that can be told from what lies behind it.
+
+        Args:
+            label: Its class.
+            index: Which of the class.
+            canvas: The scene so far.
+            sides: Least and greatest longer side of its box, as a share of the image.
+        """
         gray, coverage = self.gray[label, index], self.coverage[label, index]
         angle, flip = self.uniform(-TURN, TURN), self.coin()
         low, high = _extent(coverage, angle, flip)
-        scale = self.uniform(*SIDES) * self.size / max(high - low)
+        scale = self.uniform(*sides) * self.size / max(high - low)
         first, last = 1 - low * scale, self.size - 1 - high * scale
         x, y = self.uniform(first[0], last[0]), self.uniform(first[1], last[1])
         pose = Pose(x, y, scale / FINENESS, angle, flip)
