@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 def write(predictions: Iterable[Prediction], classes: Sequence[str], folder: Path) -> Path:
     """Write both files and return the dataset.
 
-    Image, category and annotation ids are integers from 1: some tools take 0 for "none". There is no ``segmentation``
-    key, since readers take an empty polygon for a broken one.
+    Image, category and annotation ids are integers from 1: some tools take 0 for "none". A box with a mask has it as
+    ``segmentation``, as packed run lengths, and its ``area`` is the mask's. One without has no such key, since readers
+    take an empty polygon for a broken one.
     """
     path = folder / "coco" / "predictions.json"
     given = checked(predictions, classes)
@@ -74,13 +75,20 @@ def _results(prediction: Prediction, image_id: int) -> list[dict[str, Any]]:
             "category_id": box.label_index + 1,
             "bbox": _corner_and_size(box.xyxy),
             "score": confidence(box.score),
+            **({} if box.mask is None else {"segmentation": {"size": [*prediction.size[::-1]], "counts": box.mask}}),
         }
         for box in prediction.boxes
     ]
 
 
 def _annotation(result: dict[str, Any], annotation_id: int) -> dict[str, Any]:
-    area = pixels(result["bbox"][2] * result["bbox"][3])
+    if mask := result.get("segmentation"):
+        from boxless.ops.run_lengths import area as area_of  # here, since files without masks need no numpy
+
+        height, width = mask["size"]
+        area: float = area_of(mask["counts"], (width, height))
+    else:
+        area = pixels(result["bbox"][2] * result["bbox"][3])
     return {"id": annotation_id, **result, "area": area, "iscrowd": 0}
 
 

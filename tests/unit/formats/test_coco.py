@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
 
 from boxless.formats import write
+from boxless.ops.run_lengths import encode
 
 
 def test_box_is_corner_and_size_in_pixels_with_ids_from_one(make, classes, tmp_path):
@@ -39,3 +44,20 @@ def test_float_noise_is_not_written_and_edges_stay_in_the_image(make, classes, t
     )
     (annotation,) = json.loads(path.read_text(encoding="utf-8"))["annotations"]
     assert annotation["bbox"] == [0.3, 0.333, 332.7, 76.667]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' own
+def test_masks_are_written_as_run_lengths_that_pycocotools_reads(make, classes, tmp_path):
+    coco, masks = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.mask")
+    mask = np.zeros((77, 333), dtype=bool)
+    mask[10:20, 5:9] = mask[12, 9:30] = True
+    prediction = make(boxes=[(5, 10, 30, 20, 2, 0.9), (0, 0, 4, 5, 0, 0.3)])
+    first, second = prediction.boxes
+    prediction = replace(prediction, boxes=(replace(first, mask=encode(mask)), second))
+    path = write("coco", [prediction], classes, tmp_path)
+    dataset = coco.COCO(str(path))
+    results = dataset.loadRes(str(path.with_name("results.json")))
+    for read in (dataset, results):
+        np.testing.assert_array_equal(masks.decode(read.anns[1]["segmentation"]), mask)
+    assert [dataset.anns[number]["area"] for number in (1, 2)] == [61, 20]
+    assert "segmentation" not in json.loads(path.read_text(encoding="utf-8"))["annotations"][1]
