@@ -6,6 +6,7 @@ Boxes are ``xyxy`` floats in pixels of the original, EXIF-upright image, half-op
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class Box:
     label: str
     label_index: int
     score: float  # in [0, 1]
+    mask: str | None = field(default=None, repr=False)  # of the object: COCO's compressed run lengths, original pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ class Prediction:
     threshold: float  # the fraction of the map's maximum that cut the boxes
     map: FloatMap | None = field(default=None, repr=False, compare=False)
     warning: str | None = None  # what is wrong with the map: a name in `boxless.maps.sanity.KINDS`
+    label_maps: Mapping[str, FloatMap] = field(default_factory=dict, repr=False, compare=False)  # of several classes
+    presence: float | None = None  # probability that there is something to find; None if the run cannot tell
+    absent: bool = False  # nothing was found to be there, and so no box was made
 
     def to_supervision(self) -> Any:
         """The boxes as ``supervision.Detections`` (needs the extra ``supervision``)."""

@@ -43,6 +43,7 @@ class Backbone(nn.Module, ABC):
         std: Channel standard deviations that images are normalised with.
         licence: Licence of the pretrained weights, as their publisher states it.
         text_dimensions: Width of the space that it shares with a text tower; 0 where it shares none.
+        any_size: Whether images of another size than the one it was built for are taken.
     """
 
     stages: tuple[Stage, ...]
@@ -52,6 +53,7 @@ class Backbone(nn.Module, ABC):
     std: tuple[float, float, float]
     licence: str
     text_dimensions: int = 0
+    any_size: bool = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -67,6 +67,7 @@ class ClipSegBackbone(Backbone):
             for index in range(len(self.vision.encoder.layers))
         )
         self._grid_of(image_size, image_size)
+        self.any_size = False  # only those that its patches divide
         self.tap(-1)
 
     def text_tower(self) -> TextTower:

@@ -61,6 +61,8 @@ class TimmBackbone(Backbone):
         self.licence = config.get("license") or "not stated"
         self.prefix_tokens = getattr(self.model, "num_prefix_tokens", 0)
         self.class_token = self.gives_tokens and getattr(self.model, "cls_token", None) is not None
+        fixed = bool(config["fixed_input_size"]) and not getattr(self.model, "dynamic_img_size", False)
+        self.any_size = not fixed
         self._options = _forward_options(self.model)
         info = self.model.feature_info
         coarsest = output_stride or max(int(s["reduction"]) for s in info)

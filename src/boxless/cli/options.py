@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from boxless.errors import ConfigError
+
+if TYPE_CHECKING:
+    from boxless.predict.options import Options
 
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; all else goes to stderr.")]
@@ -16,6 +19,9 @@ Format = Annotated[
 ]
 Images = Annotated[
     str | None, typer.Option("--images", metavar="DIR", help="Where the pictures are, if DATA only lists them.")
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Load code that a file names as module:Class; only if you know who wrote it.")
 ]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", min=1, help="Images in one forward pass.")]
 
@@ -39,6 +45,35 @@ def parse_formats(text: str) -> list[str]:
         if name not in FORMATS:
             raise UnknownNameError("format", name, [*FORMATS, "all"])
     return names
+
+
+def parse_options(settings: Iterable[str], **named: Any) -> Options:
+    """How boxes are found: options of the command line, and finer settings as ``name=value`` texts.
+
+    Raises:
+        ConfigError: A text is not of that form, there is no such setting, or it cannot have this value.
+        DataError: The file of ``label_map`` cannot be read.
+    """
+    import yaml
+
+    from boxless.predict.options import Options
+    from boxless.settings import build
+
+    if named.get("label_map") is not None:
+        from boxless.predict.label_map import read_label_map
+
+        named["label_map"] = read_label_map(named["label_map"])
+    given = {name: value for name, value in named.items() if value is not None}
+    if isinstance(threshold := given.get("threshold"), str):
+        given["threshold"] = yaml.safe_load(threshold)
+    for text in settings:
+        name, equals, raw = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {text}: expected name=value, such as nms=0.3.")
+        value = yaml.safe_load(f"[{raw}]" if name.strip() == "scales" else raw)
+        given[name.strip()] = value
+    made: Options = build(Options, given, "predict")
+    return made
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from boxless.data.resizing import squared
 from boxless.errors import ConfigError
 
 ASPECT = (3 / 4, 4 / 3)  # of a training crop, relative to the image's own (Szegedy et al., CVPR 2015)
-_GAP = 3.0  # how far Pillow may reduce by whole factors before it resamples; only large images are changed by it
 
 
 class Preprocess:
@@ -43,9 +43,7 @@ class Preprocess:
         """The image, or a box of it, as a square: bilinear, with antialiasing."""
         if image.mode != "RGB":
             raise ConfigError(f"an image of mode {image.mode!r} cannot be preprocessed; read it with read_image.")
-        if box is None and image.size == (self.size, self.size):
-            return image
-        return image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box, reducing_gap=_GAP)
+        return squared(image, self.size, box)
 
     def normalize(self, image: Image.Image) -> Tensor:
         """``(value / 255 - mean) / std``, channels first."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import final
-
-from torch import Tensor
+from typing import TYPE_CHECKING, final
 
 from boxless.errors import DataError
 from boxless.predict.sources import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,8 @@ class Decoded:
 
     source: Source
     size: tuple[int, int]  # (width, height), upright
-    tensor: Tensor
+    squares: tuple[NDArray[np.uint8], ...]  # (side, side, 3) at each scale that is looked at; the first is at scale 1
+    image: Image.Image | None = None  # kept for a second look at parts of it; perhaps at a reduced scale
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from boxless.data.resizing import squared
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_GAP = 3.0  # how far Pillow may reduce by whole factors before it resamples; only large images are changed by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,7 @@ class Engine(ABC):
 
     def resize(self, image: Image.Image, size: int | None = None) -> NDArray[np.uint8]:
         """The RGB image as a square of ``size``, by default the engine's own: (size, size, 3)."""
-        side = size or self.size
-        return np.asarray(squared(image, side))
+        return np.asarray(squared(image, size or self.size))
 
     def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Class scores (b, k) as probabilities."""
@@ -66,10 +65,3 @@ class Engine(ABC):
             return np.asarray(np.exp(-np.logaddexp(0, -logits)))
         powers = np.exp(logits - logits.max(1, keepdims=True))
         return np.asarray(powers / powers.sum(1, keepdims=True))
-
-
-def squared(image: Image.Image, side: int, box: tuple[float, float, float, float] | None = None) -> Image.Image:
-    """An RGB image, or a box of it, as a square: bilinear, with antialiasing."""
-    if box is None and image.size == (side, side):
-        return image
-    return image.resize((side, side), Image.Resampling.BILINEAR, box=box, reducing_gap=_GAP)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from io import FileIO
 from pathlib import Path
 from typing import Any, final
 
 from boxless.errors import RunError
 from boxless.files import atomic_write, unwritable
-from boxless.types import Box, Prediction
+from boxless.predict.lines import prediction_fields, prediction_of, refusal_fields
+from boxless.predict.options import Options
+from boxless.types import Prediction
 
 FILE_NAME = "predictions.jsonl"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Header:
 
     run: str  # digest of the weights and the recipe
     threshold: str | float
-    min_score: float
+    options: Mapping[str, Any]  # what differs from the usual way of finding boxes
     classes: tuple[str, ...]
     roots: tuple[str, ...]  # the folders that names are relative to: with others a name could mean another image
     selected_by: str = ""  # what selected the weights, in words, as the digest decides it
@@ -37,7 +39,7 @@ class Header:
 
     def line(self) -> bytes:
         """The first line of the journal."""
-        return _line({"boxless_predictions": VERSION, **{name: getattr(self, name) for name in self.__slots__}})
+        return _line({"boxless_predictions": VERSION, **{each.name: getattr(self, each.name) for each in fields(self)}})
 
 
 @final
@@ -95,7 +97,7 @@ class Journal:
         entries = [each for each in entries if isinstance(each, Prediction) or self._refused.get(each[1]) != each[2]]
         lines, offsets, offset = [], {}, self._end
         for entry in entries:
-            fields = _prediction_fields(entry) if isinstance(entry, Prediction) else _refusal_fields(*entry)
+            fields = prediction_fields(entry) if isinstance(entry, Prediction) else refusal_fields(*entry)
             lines.append(_line(fields))
             offsets[fields["name"]] = offset
             offset += len(lines[-1])
@@ -209,11 +211,13 @@ class Journal:
                 f"{self.path}: is not a journal of predictions, got {line[:60]!r}; "
                 "choose another folder with --out, or replace the file with --overwrite."
             )
-        differing = [key for key in _SAID if found.get(key) != wanted[key]]
+        differing = [
+            f"{said} was {_short(found.get(key))} and is now {_short(wanted[key])}"
+            for key, said in _SAID.items()
+            if found.get(key) != wanted[key]
+        ] + _other_options(found.get("options"), wanted["options"])
         if differing:
-            what = "; ".join(
-                f"{_SAID[key]} was {_short(found.get(key))} and is now {_short(wanted[key])}" for key in differing
-            )
+            what = "; ".join(differing)
             raise RunError(
                 f"{self.path}: holds the predictions of another job ({what}); "
                 "choose another folder with --out, or start afresh with --overwrite."
@@ -224,7 +228,7 @@ class Journal:
         fields = _parse(file.readline())
         if fields is None:
             raise RunError(f"{self.path}: was changed while it was read; run the same command again.")
-        return _prediction(fields, self.header)
+        return prediction_of(fields, self.header.classes)
 
     def _unwritable(self, error: OSError) -> str:
         kept = f"The {len(self._offsets):,} predictions in it are kept: the same command goes on from there."
@@ -235,10 +239,20 @@ _SAID = {
     "boxless_predictions": "the journal's version",
     "run": "the run",
     "threshold": "the threshold",
-    "min_score": "--min-score",
     "classes": "the class list",
     "roots": "the source folder",
 }
+
+
+def _other_options(found: object, wanted: Mapping[str, Any]) -> list[str]:
+    """What is said of each option that is not what it was."""
+    usual = json.loads(json.dumps(asdict(Options())))
+    before, now = {**usual, **(found if isinstance(found, dict) else {})}, {**usual, **wanted}
+    return [
+        f"--{key.replace('_', '-')} was {_short(before[key])} and is now {_short(now[key])}"
+        for key in now
+        if before[key] != now[key]
+    ]
 
 
 def _short(value: object) -> str:
@@ -263,38 +277,3 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return fields if isinstance(fields, dict) else None
-
-
-def _prediction_fields(prediction: Prediction) -> dict[str, Any]:
-    fields = {
-        "name": prediction.name,
-        "path": str(prediction.path.absolute()),
-        "size": prediction.size,
-        "label": prediction.label_index,
-        "score": prediction.score,
-        "threshold": prediction.threshold,
-        "boxes": [(*box.xyxy, box.label_index, box.score) for box in prediction.boxes],
-    }
-    return fields if prediction.warning is None else {**fields, "warning": prediction.warning}
-
-
-def _refusal_fields(path: Path, name: str, reason: str) -> dict[str, Any]:
-    return {"name": name, "path": str(path.absolute()), "refused": reason}
-
-
-def _prediction(fields: dict[str, Any], header: Header) -> Prediction:
-    width, height = fields["size"]
-    boxes = tuple(
-        Box((x0, y0, x1, y1), header.classes[index], index, score) for x0, y0, x1, y1, index, score in fields["boxes"]
-    )
-    return Prediction(
-        path=Path(fields["path"]),
-        name=fields["name"],
-        size=(width, height),
-        label=header.classes[fields["label"]],
-        label_index=fields["label"],
-        score=fields["score"],
-        boxes=boxes,
-        threshold=fields["threshold"],
-        warning=fields.get("warning"),
-    )

@@ -1,79 +1,93 @@
-"""A run at work: any number of images in, a stream of predictions out, in bounded memory.
+"""A network at work: any number of images in, a stream of predictions out, in bounded memory.
 
 Images are decoded in threads, a batch ahead of the network; what follows the network (thresholds, boxes) is array code.
+Nothing here imports torch before a run is opened: an exported model predicts without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from boxless.data.colour import to_rgb
 from boxless.data.images import read_image
-from boxless.errors import DataError
+from boxless.errors import ConfigError, DataError, RunError
 from boxless.formats.records import check_name
-from boxless.maps.sanity import kinds_of
-from boxless.ops.boxes import clip, scale
-from boxless.ops.components import largest_boxes
-from boxless.ops.maps import resize
-from boxless.ops.otsu import otsu_thresholds
+from boxless.predict.boxing import Boxing
 from boxless.predict.decoding import Decoded, Decoders, Refused
+from boxless.predict.engine import Engine
+from boxless.predict.looking import Look
+from boxless.predict.naming import Names
+from boxless.predict.options import Options
 from boxless.predict.sources import Paths, Source, Sources, are_paths
 from boxless.stream import batched, default_workers
-from boxless.types import Box, Prediction
+from boxless.types import Prediction
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from boxless.runs import Run
 
 OnError = Callable[[Path, str, DataError], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    """What the network said of a batch."""
-
-    batch: list[Decoded]
-    probabilities: NDArray[np.float64]  # (b,) of the predicted class
-    indices: NDArray[np.int64]  # (b,)
-    maps: NDArray[np.float32]  # (b, size, size) in [0, 1]; zeros where the network's output is not finite
-    finite: NDArray[np.bool_]  # (b,)
+Picture = Image.Image | np.ndarray[Any, Any]  # a Pillow image, or an array (h, w), (h, w, 3 or 4) of uint8
+_CLOSER = 2  # how much larger than the network's input an image is kept for a second look at parts of it
 
 
 @final
 class Localizer:
-    """Finds the box of the class that it predicts, in any number of images.
+    """Finds boxes in any number of images: one of the class that it predicts, or what its options ask for.
 
     ``refused`` lists the images that the latest `predict` could not use, as ``(name, error)``, unless ``on_error`` took
     them.
+
+    Args:
+        network: An open run, or any other `Engine`.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, network: Run | Engine) -> None:
+        self.engine = network if isinstance(network, Engine) else _of_run(network)
         self.refused: list[tuple[str, DataError]] = []
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "auto") -> Localizer:
-        """Open a run folder; ``device="auto"`` takes an accelerator if there is one."""
+    def load(cls, path: str | Path, device: str = "auto", *, trust: bool = False) -> Localizer:
+        """Open a run folder, or a file that ``boxless export`` wrote.
+
+        Args:
+            path: The folder, or the ``.onnx`` file.
+            device: ``auto`` takes an accelerator if there is one; a file runs on the processor.
+            trust: Load the code that a run's recipe names (``module:Class``), if it names any.
+        """
+        if Path(path).suffix.lower() == ".onnx":
+            from boxless.export.onnx_engine import OnnxEngine
+
+            return cls(OnnxEngine(Path(path)))
         from boxless.runs import open_run
 
-        return cls(open_run(Path(folder), device=device))
+        return cls(open_run(Path(path), device=device, trust=trust))
+
+    @property
+    def run(self) -> Run:
+        """The run that looks at the images.
+
+        Raises:
+            RunError: It is no run but an exported model.
+        """
+        run: Run | None = getattr(self.engine, "run", None)
+        if run is None:
+            raise RunError("an exported model has no run folder with it; load the run that it was exported from.")
+        return run
 
     def predict(
         self,
         sources: Paths | Iterable[Source],
+        options: Options | None = None,
         *,
         batch_size: int | None = None,
         workers: int | None = None,
         maps: bool = False,
-        min_score: float = 0.0,
+        min_score: float | None = None,
         skip: Collection[str] = frozenset(),
         on_error: OnError | None = None,
     ) -> Iterator[Prediction]:
@@ -82,149 +96,146 @@ class Localizer:
         Args:
             sources: A file, a folder, a glob, or a list of them (see `Sources` for the names that images get); or an
                 iterator of `Source`, of which only what the next two batches need is taken.
+            options: How boxes are found; by default one of the predicted class.
             batch_size: Images in one forward pass; by default what suits the device.
             workers: Decoding threads; 0 decodes in the caller's thread.
             maps: Whether predictions keep their map, at the size of the network's input.
-            min_score: Boxes with a lower score are left out; the prediction stays, without a box.
+            min_score: In place of that of the options.
             skip: Names that are passed over.
             on_error: Called for an image that cannot be read; by default it goes to ``refused``. The stream goes on.
 
         Raises:
+            ConfigError: The options ask for what this network cannot do.
             DataError: A source that does not exist, or no image in all of them.
         """
+        job = self._job(options, maps, min_score)
         refused: list[tuple[str, DataError]] = []
         self.refused = refused
         report = on_error or (lambda path, name, error: refused.append((name, error)))
         listed = Sources(sources) if are_paths(sources) else sources
         wanted = (each for each in listed if each.name not in skip) if skip else listed
-        return self._stream(wanted, batch_size or self.default_batch_size(), workers, maps, min_score, report)
+        size = batch_size or self.engine.batch_size
+        return _reported(job.stream(wanted, size, default_workers() if workers is None else workers), report)
 
-    def predict_image(self, image: str | Path | Image.Image | NDArray[Any], *, min_score: float = 0.0) -> Prediction:
+    def predict_arrays(
+        self,
+        pictures: Iterable[tuple[str, Picture]],
+        options: Options | None = None,
+        *,
+        batch_size: int | None = None,
+        maps: bool = False,
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for each named picture in memory, such as the frames of a video, in their order.
+
+        Raises:
+            ConfigError: The options ask for what this network cannot do.
+            DataError: A picture that is none, or whose output is not finite.
+        """
+        job = self._job(options, maps, None)
+        decoded = (job.prepare(Source(Path(name), name), _upright(picture)) for name, picture in pictures)
+        for batch in batched(decoded, batch_size or self.engine.batch_size):
+            for outcome in job.finish(batch):
+                if isinstance(outcome, Refused):
+                    raise outcome.error
+                yield outcome
+
+    def predict_image(
+        self, image: str | Path | Picture, options: Options | None = None, *, min_score: float | None = None
+    ) -> Prediction:
         """Predict one image, with its map: a path, a Pillow image, or an array (h, w), (h, w, 3 or 4) of uint8.
 
         Raises:
+            ConfigError: The options ask for what this network cannot do.
             DataError: It cannot be read, or the array is not an image.
         """
+        job = self._job(options, True, min_score)
         if isinstance(image, (str, Path)):
-            source = Source(Path(image), Path(image).name)
-            decoded = self._decode(source)
-            if isinstance(decoded, Refused):
-                raise decoded.error
+            decoded = job.decode(Source(Path(image), Path(image).name))
         else:
-            source = Source(Path("image"), "image")
-            upright = _upright(image)
-            decoded = Decoded(source, upright.size, self.run.preprocess(upright))
-        raw = self._forward([decoded])
-        (outcome,) = self._finish(raw, True, min_score)
+            decoded = job.prepare(Source(Path("image"), "image"), _upright(image))
+        outcome = decoded if isinstance(decoded, Refused) else job.finish([decoded])[0]
         if isinstance(outcome, Refused):
             raise outcome.error
         return outcome
 
-    def default_batch_size(self) -> int:
-        """Images in one forward pass: larger where the device hides the cost of a launch."""
-        return 32 if self.run.device.type == "cpu" else 64
+    def classes(self, options: Options | None = None) -> tuple[str, ...]:
+        """What classes are called in predictions with these options."""
+        return Names(self.engine.classes, options.label_map if options else ()).classes
 
-    def _stream(
-        self,
-        sources: Iterable[Source],
-        batch_size: int,
-        workers: int | None,
-        keep_maps: bool,
-        min_score: float,
-        report: OnError,
-    ) -> Iterator[Prediction]:
+    def _job(self, options: Options | None, maps: bool, min_score: float | None) -> _Job:
+        from dataclasses import replace
+
+        options = options or Options()
+        return _Job(self.engine, options if min_score is None else replace(options, min_score=min_score), maps)
+
+
+@final
+class _Job:
+    """A network and the options of one call."""
+
+    def __init__(self, engine: Engine, options: Options, keep_maps: bool) -> None:
+        names = Names(engine.classes, options.label_map)
+        if not engine.any_size and options.scales != (1.0,):
+            raise ConfigError(f"scales {options.scales}: this network takes images of {engine.size} pixels only.")
+        self.engine, self.options, self.keep_maps = engine, options, keep_maps
+        self.look, self.boxing = Look(engine, options, names), Boxing(engine, options, names)
+        self._sides = [round(engine.size * each) for each in options.scales]
+        self._keeps_image = options.multi and options.rescore
+
+    def stream(self, sources: Iterable[Source], batch_size: int, workers: int) -> Iterator[Prediction | Refused]:
         """Decode, forward, finish, batch by batch.
 
         On a processor the network uses every core, and threads beside it make its own wait for each other at the end
         of each layer, which costs more than all the decoding. So there the next batch is decoded after the forward
         pass, together with what follows it; with an accelerator it is decoded during the pass.
         """
-        beside = self.run.device.type != "cpu"
         batches = batched(sources, batch_size)
-        with Decoders(self._decode, default_workers() if workers is None else workers) as decoders:
+        with Decoders(self.decode, workers) as decoders:
             decoders.start(next(batches, []))
             while batch := decoders.wait():
-                if beside:
+                if self.engine.beside:
                     decoders.start(next(batches, []))
                 readable = [each for each in batch if isinstance(each, Decoded)]
-                raw = self._forward(readable) if readable else None
-                if not beside:
+                looked = self.look(readable) if readable else []
+                if not self.engine.beside:
                     decoders.start(next(batches, []))
-                finished = self._finish(raw, keep_maps, min_score) if raw is not None else []
-                yield from _reported(_merged(batch, finished), report)
+                results = iter(zip(readable, looked, strict=True))
+                for each in batch:
+                    if isinstance(each, Refused):
+                        yield each
+                    else:
+                        yield self.boxing.predict(*next(results), keep_maps=self.keep_maps)
 
-    def _decode(self, source: Source) -> Decoded | Refused:
+    def decode(self, source: Source) -> Decoded | Refused:
         """Errors are returned and not raised: one image that cannot be read must not end the stream."""
         try:
             check_name(source.name)  # now, and not when the first output file cannot hold it
-            image, size = read_image(source.path, shrink_to=self.run.preprocess.size)
-            return Decoded(source, size, self.run.preprocess(image))
+            image, size = read_image(source.path, shrink_to=self._least_side)
+            return self.prepare(source, image, size)
         except DataError as error:
             return Refused(source, error)
 
-    @torch.no_grad()  # not inference_mode: methods may take gradients inside
-    def _forward(self, batch: list[Decoded]) -> _Raw:
-        run = self.run
-        images = torch.stack([each.tensor for each in batch])
-        if run.device.type == "cpu":
-            images = images.contiguous(memory_format=torch.channels_last)  # a third faster in convolutions
-        said = run.method.localize(images.to(run.device, non_blocking=True))
-        logits = said.logits.double()
-        probabilities = logits.sigmoid() if run.multi_label else logits.softmax(1)
-        shown = probabilities.gather(1, said.classes[:, :1])[:, 0]
-        grids = said.maps[:, :1].float()
-        finite = grids.isfinite().flatten(1).all(1) & shown.isfinite()  # before clamping, which hides an infinity
-        grids = torch.where(finite[:, None, None, None], grids, 0)
-        maps = resize(grids, (run.preprocess.size, run.preprocess.size))
-        return _Raw(
-            batch,
-            shown.cpu().numpy(),
-            said.classes[:, 0].cpu().numpy(),
-            maps[:, 0].clamp(0, 1).contiguous().cpu().numpy(),
-            finite.cpu().numpy(),
-        )
+    def prepare(self, source: Source, image: Image.Image, size: tuple[int, int] | None = None) -> Decoded:
+        """The squares that the network sees of an image whose original has ``size``."""
+        squares = tuple(self.engine.resize(image, side) for side in self._sides)
+        return Decoded(source, size or image.size, squares, image if self._keeps_image else None)
 
-    def _finish(self, raw: _Raw, keep_maps: bool, min_score: float) -> list[Prediction | Refused]:
-        """From maps to boxes in original pixels."""
-        maps = raw.maps
-        if self.run.threshold == "otsu":
-            thresholds = otsu_thresholds(maps)
-        else:
-            thresholds = np.full(len(maps), float(self.run.threshold))
-        boxes, areas = largest_boxes(maps, thresholds)
-        wrong = kinds_of(maps, thresholds)
-        outcomes: list[Prediction | Refused] = []
-        for i, each in enumerate(raw.batch):
-            if not raw.finite[i]:
-                outcomes.append(_not_finite(each.source))
-                continue
-            index, score = int(raw.indices[i]), float(raw.probabilities[i])
-            label = self.run.classes[index]
-            found: tuple[Box, ...] = ()
-            if areas[i] > 0 and score >= min_score:
-                found = (Box(_original(boxes[i], maps.shape[1:], each.size), label, index, score),)
-            outcomes.append(
-                Prediction(
-                    path=each.source.path,
-                    name=each.source.name,
-                    size=each.size,
-                    label=label,
-                    label_index=index,
-                    score=score,
-                    boxes=found,
-                    threshold=float(thresholds[i]),
-                    map=maps[i].copy() if keep_maps else None,  # a view would keep the whole batch alive
-                    warning=wrong[i],
-                )
-            )
-        return outcomes
+    def finish(self, batch: list[Decoded]) -> list[Prediction | Refused]:
+        """Forward and boxes of decoded images."""
+        looked = self.look(batch)
+        return [
+            self.boxing.predict(each, seen, keep_maps=self.keep_maps) for each, seen in zip(batch, looked, strict=True)
+        ]
+
+    @property
+    def _least_side(self) -> int:
+        return max(self._sides) * (_CLOSER if self._keeps_image else 1)
 
 
-def _merged(batch: list[Decoded | Refused], finished: list[Prediction | Refused]) -> Iterator[Prediction | Refused]:
-    """What became of each image of a batch, in order: what was decoded has its place in ``finished``."""
-    results = iter(finished)
-    for each in batch:
-        yield each if isinstance(each, Refused) else next(results)
+def _of_run(run: Run) -> Engine:
+    from boxless.predict.torch_engine import TorchEngine
+
+    return TorchEngine(run)
 
 
 def _reported(outcomes: Iterable[Prediction | Refused], report: OnError) -> Iterator[Prediction]:
@@ -235,24 +246,7 @@ def _reported(outcomes: Iterable[Prediction | Refused], report: OnError) -> Iter
             yield outcome
 
 
-def _original(
-    box: NDArray[np.float64], shape: tuple[int, ...], size: tuple[int, int]
-) -> tuple[float, float, float, float]:
-    """From a box in map pixels, of a map of ``shape`` (height, width), to one in pixels of the image."""
-    height, width = shape
-    x0, y0, x1, y1 = clip(scale(box[None], (width, height), size), size)[0].tolist()
-    return x0, y0, x1, y1
-
-
-def _not_finite(source: Source) -> Refused:
-    reason = (
-        f"{source.path}: the network's output for it is not finite; if this happens to many images the run's weights "
-        "are broken (train again), else leave the image out."
-    )
-    return Refused(source, DataError(reason))
-
-
-def _upright(image: Image.Image | NDArray[Any]) -> Image.Image:
+def _upright(image: Picture) -> Image.Image:
     if isinstance(image, Image.Image):
         return to_rgb(ImageOps.exif_transpose(image))
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):

@@ -12,7 +12,7 @@ Refine = Literal["none", "guided", "crf"]
 REFINES = ("none", "guided", "crf")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How a `Localizer` finds boxes; the default is one box of the predicted class.
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from boxless.data.resizing import squared
 from boxless.ops.boxes import suppress
-from boxless.predict.engine import Engine, squared
+from boxless.predict.engine import Engine
 from boxless.predict.multi import Found
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -19,14 +20,17 @@ from boxless.files import atomic_write, unwritable
 from boxless.maps.sanity import Warned, Warnings
 from boxless.predict.journal import FILE_NAME, Header, Journal
 from boxless.predict.localizer import Localizer
+from boxless.predict.masks import write_mask
+from boxless.predict.options import Options
 from boxless.predict.overlay import draw
 from boxless.predict.sources import Paths, Source, Sources
-from boxless.protocol.provenance import of_run
+from boxless.protocol.provenance import GIVEN
 from boxless.stream import default_workers, ordered_map
 from boxless.types import Prediction
 
 if TYPE_CHECKING:
     from boxless.runs import Run
+    from boxless.types import FloatMap
 
 Progress = Callable[[int, int], None]  # (images done with, images in all), once a batch
 Refusal = tuple[Path, str, str]  # (path, name, reason)
@@ -50,9 +54,10 @@ def predict_to(
     out: Path,
     *,
     formats: Sequence[str],
+    options: Options | None = None,
     maps: bool = False,
     overlays: bool = False,
-    min_score: float = 0.0,
+    min_score: float | None = None,
     overwrite: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
@@ -68,9 +73,11 @@ def predict_to(
         sources: A file, a folder, a glob, or several; see `Sources`.
         out: The folder for everything that is written.
         formats: Names of the table ``boxless.formats.FORMATS``.
-        maps: Write ``out/maps/<name>.npy``: float32 in [0, 1], at the size of the network's input.
-        overlays: Write ``out/overlays/<name>.jpg``: the image with its map and box.
-        min_score: Boxes with a lower score are left out.
+        options: How boxes are found; with ``masks``, ``out/masks/<name>.png`` is written too.
+        maps: Write ``out/maps/<name>.npy``: float32 in [0, 1], at the size of the network's input; where several
+            classes are looked for, ``out/maps/<name>.<class>.npy`` too.
+        overlays: Write ``out/overlays/<name>.jpg``: the image with its map and boxes.
+        min_score: In place of that of the options.
         overwrite: Forget what the journal holds.
         batch_size: Images in one forward pass.
         workers: Threads for decoding, and for maps and overlays.
@@ -89,20 +96,22 @@ def predict_to(
     listed = Sources(sources, output=out)
     total = listed.count()
     _refuse_unwritable(out)
-    header = Header(
-        localizer.run.digest,
-        localizer.run.threshold,
-        min_score,
-        tuple(localizer.run.classes),
-        listed.roots,
-        *of_run(localizer.run),
-    )
-    size = batch_size or localizer.default_batch_size()
+    options = options or Options()
+    options = options if min_score is None else replace(options, min_score=min_score)
+    header = _header(localizer, options, listed)
+    size = batch_size or localizer.engine.batch_size
     threads = default_workers() if workers is None else workers
     try:
         with Journal(out / FILE_NAME, header, overwrite=overwrite) as journal:
-            job = _Job(localizer, journal, _Extras(out, maps, overlays), size, threads)
-            for done in job.run(listed, min_score):
+            job = _Job(
+                localizer,
+                journal,
+                _Extras(out, len(header.classes), maps, overlays, options.masks),
+                options,
+                size,
+                threads,
+            )
+            for done in job.run(listed):
                 if progress is not None:
                     progress(done, total)
             written = _write_formats(formats, journal, listed, out)
@@ -114,6 +123,19 @@ def predict_to(
     return Outcome(job.written, job.skipped, tuple(job.refused), written, speed, job.warnings.all())
 
 
+def _header(localizer: Localizer, options: Options, listed: Sources) -> Header:
+    engine = localizer.engine
+    return Header(
+        engine.digest,
+        engine.threshold if options.threshold is None else options.threshold,
+        options.fields(),
+        localizer.classes(options),
+        listed.roots,
+        engine.selected_by,
+        engine.threshold_from if options.threshold is None else GIVEN,
+    )
+
+
 def how_to_resume(out: Path) -> str:
     """The sentence for someone who stopped a job."""
     return f"What was done is kept in {out / FILE_NAME}: give the same command again, and it goes on from there."
@@ -123,7 +145,15 @@ def how_to_resume(out: Path) -> str:
 class _Job:
     """One pass over the sources, with what it counts."""
 
-    def __init__(self, localizer: Localizer, journal: Journal, extras: _Extras, batch_size: int, workers: int) -> None:
+    def __init__(
+        self,
+        localizer: Localizer,
+        journal: Journal,
+        extras: _Extras,
+        options: Options,
+        batch_size: int,
+        workers: int,
+    ) -> None:
         self.written = 0
         self.skipped = 0
         self.refused: list[tuple[str, str]] = []
@@ -131,18 +161,19 @@ class _Job:
         self._localizer = localizer
         self._journal = journal
         self._extras = extras
+        self._options = options
         self._batch_size = batch_size
         self._workers = workers
         self._pending: list[Prediction | Refusal] = []
 
-    def run(self, sources: Iterable[Source], min_score: float) -> Iterator[int]:
+    def run(self, sources: Iterable[Source]) -> Iterator[int]:
         """Predict what is not done, and yield how many images are done with, once a batch."""
         predictions = self._localizer.predict(
             (each for each in sources if not self._is_done(each)),
+            self._options,
             batch_size=self._batch_size,
             workers=self._workers,
             maps=self._extras.wants_map,
-            min_score=min_score,
             on_error=lambda path, name, error: self._pending.append((path, name, str(error))),
         )
         with closing(self._with_extras(predictions)) as entries:
@@ -186,26 +217,31 @@ class _Job:
 class _Extras:
     """The files that are written for each image, before its line in the journal says that it is done."""
 
-    def __init__(self, out: Path, maps: bool, overlays: bool) -> None:
+    def __init__(self, out: Path, classes: int, maps: bool, overlays: bool, masks: bool) -> None:
+        self._classes = classes
         self._maps = out / "maps" if maps else None
         self._overlays = out / "overlays" if overlays else None
+        self._masks = out / "masks" if masks else None
 
     @property
     def wanted(self) -> bool:
-        return self._maps is not None or self._overlays is not None
+        return self.wants_map or self._masks is not None
 
     @property
     def wants_map(self) -> bool:
-        return self.wanted
+        return self._maps is not None or self._overlays is not None
 
     def are_there(self, name: str) -> bool:
         return all(path.exists() for path in self._paths(name))
 
     def write(self, prediction: Prediction) -> Prediction | Refusal:
-        """Write them and return the prediction without its map, or why the image cannot be drawn on."""
+        """Write them and return the prediction without its maps, or why the image cannot be drawn on."""
         if self._maps is not None and prediction.map is not None:
-            with atomic_write(_inside(self._maps, prediction.name, ".npy"), "wb") as file:
-                np.save(file, prediction.map)
+            for label, values in prediction.label_maps.items():
+                _save(_inside(self._maps, prediction.name, f".{file_name(label)}.npy"), values)
+            _save(_inside(self._maps, prediction.name, ".npy"), prediction.map)
+        if self._masks is not None:
+            write_mask(prediction, _inside(self._masks, prediction.name, ".png"), self._classes)
         if self._overlays is not None:
             try:
                 image, _ = read_image(prediction.path)
@@ -213,13 +249,25 @@ class _Extras:
                 return prediction.path, prediction.name, str(error)
             with atomic_write(_inside(self._overlays, prediction.name, ".jpg"), "wb") as file:
                 draw(image, prediction).save(file, "JPEG", quality=90)
-        return replace(prediction, map=None)
+        return replace(prediction, map=None, label_maps={})
 
     def _paths(self, name: str) -> Iterator[Path]:
         if self._maps is not None:
             yield _inside(self._maps, name, ".npy")
+        if self._masks is not None:
+            yield _inside(self._masks, name, ".png")
         if self._overlays is not None:
             yield _inside(self._overlays, name, ".jpg")
+
+
+def _save(path: Path, values: FloatMap) -> None:
+    with atomic_write(path, "wb") as file:
+        np.save(file, values)
+
+
+def file_name(label: str) -> str:
+    """A class's name as a part of a file's."""
+    return re.sub(r"[^\w.-]+", "_", label).strip(".") or "_"
 
 
 def _inside(folder: Path, name: str, suffix: str) -> Path:

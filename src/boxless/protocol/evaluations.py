@@ -128,7 +128,7 @@ class Evaluator:
     def _measure(self, run: Run, items: Sequence[Item]) -> Evaluation:
         from boxless.predict.localizer import Localizer
 
-        work = Pass(run, self.batch_size or Localizer(run).default_batch_size(), named=False)
+        work = Pass(run, self.batch_size or Localizer(run).engine.batch_size, named=False)
         scoring = Scoring([Threshold(OTSU)], contours=self.contours, replicates=0)
         names: list[str] = []
         overlaps, right = [np.zeros((0, 1 + len(scoring.thresholds)), np.float16)], [np.zeros(0, np.bool_)]

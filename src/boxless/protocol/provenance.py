@@ -18,6 +18,7 @@ UNKNOWN = "unknown"
 OF_MAPS = "unknown: maps of another program"
 AS_IT_IS = "nothing: the classifier is taken as it is"
 EACH_MAP = "each map's own histogram (Otsu), no box"
+GIVEN = "you: it was given with the command"
 ORACLE = "ORACLE"
 _MEASURES = {"iou": "mean IoU", "box_accuracy": "MaxBoxAcc"}
 

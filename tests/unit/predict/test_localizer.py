@@ -121,6 +121,8 @@ def test_on_error_takes_the_broken_images(run: Any, paint: Paint) -> None:
 
 def test_output_that_is_not_finite_refuses_that_image_alone(run: Any, paint: Paint) -> None:
     class Broken:
+        backbone = run.method.backbone
+
         def localize(self, images: torch.Tensor, classes: torch.Tensor | None = None) -> Localization:
             said = run.method.localize(images)
             said.maps[0, 0, 0, 0] = torch.nan
@@ -136,6 +138,8 @@ def test_output_that_is_not_finite_refuses_that_image_alone(run: Any, paint: Pai
 
 def test_infinity_is_not_taken_for_the_highest_value(run: Any, paint: Paint) -> None:
     class Broken:
+        backbone = run.method.backbone
+
         def localize(self, images: torch.Tensor, classes: torch.Tensor | None = None) -> Localization:
             said = run.method.localize(images)
             return Localization(said.logits, said.maps / 0, said.classes)
@@ -234,6 +238,7 @@ def test_broken_single_image_raises(run: Any, paint: Paint) -> None:
 
 def test_gradients_are_not_recorded(run: Any, paint: Paint) -> None:
     class Watching:
+        backbone = run.method.backbone
         grad_mode = True
 
         def localize(self, images: torch.Tensor, classes: torch.Tensor | None = None) -> Localization:

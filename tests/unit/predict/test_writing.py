@@ -272,7 +272,7 @@ def test_boxes_survive_the_journal_to_the_last_digit(run: Any, paint: Paint, out
 
     (found,) = Localizer(run).predict(paint("a.png", (77, 131), (13, 7, 50, 90)))
     prediction = replace(found, warning="border")
-    header = Header("d1", 0.5, 0.0, run.classes, ("/r",))
+    header = Header("d1", 0.5, {}, run.classes, ("/r",))
     with Journal(out / "predictions.jsonl", header) as journal:
         journal.write([prediction])
     (read,) = Journal(out / "predictions.jsonl", header).predictions()
