@@ -1,6 +1,7 @@
 # make demo   the whole job on the bundled sample, in an environment of its own
 # make test   every check and test; what CI runs
 # make bench  speed and accuracy figures, written to benchmarks/results/
+# make docs   the pages of docs/ as a site, in site/
 # make bench-methods   all methods, trained on the bundled sample; goes on where it was stopped
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 HERE := $(shell pwd | cksum | cut -d' ' -f1)
 export BOXLESS_INTEROP_PYTHON = $(abspath $(INTEROP))/bin/python
 
-.PHONY: demo test check unit bench bench-methods format clean
+.PHONY: demo test check unit browser docs bench bench-methods format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.user
@@ -24,8 +25,19 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev $(INTEROP)/.ready
+unit: $(VENV)/.dev $(INTEROP)/.ready browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=10
+
+# Tests that click need Chromium; where it is not there and cannot be installed, they are skipped.
+browser:
+	@for name in $(BOXLESS_CHROMIUM) chromium chromium-browser google-chrome chrome; do \
+	  command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; \
+	else echo "no Chromium: tests that click are skipped; name one in BOXLESS_CHROMIUM" >&2; fi
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev $(PEERS)/.ready
 	PYTHONPATH=$(abspath $(PEERS)) $(BIN)/python -m benchmarks
@@ -39,7 +51,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-interop .venv-peers boxless-demo build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-interop .venv-peers boxless-demo site build dist .mypy_cache .ruff_cache .pytest_cache
 
 # torch and torchvision come in one installation, so that they are built for each other.
 $(VENV)/.user: $(VENV)/.self-$(HERE) pyproject.toml
