@@ -39,7 +39,8 @@ def cells_of(values: NDArray[np.float32], cut: float, box: Sequence[float]) -> B
     x0, y0, x1, y1 = (round(edge) for edge in box)
     if x1 > x0 and y1 > y0:
         _fill(values.astype(np.float64) > cut, x0, y0, x1, y1, cells)
-    return cells == _WHOLE
+    whole: Bools = cells == _WHOLE
+    return whole
 
 
 def mask_of(values: NDArray[np.float32], cut: float, cells: Bools, size: Size) -> str:
@@ -121,7 +122,7 @@ def _strips(values: NDArray[np.float32], cut: float, cells: Bools, size: Size) -
     step = max(1, _STRIP // height)
     for start in range(columns.start, columns.stop if rows else 0, step):
         part = range(start, min(start + step, columns.stop))
-        above = _resized(picture, part, rows, size) > cut
+        above = np.greater(_resized(picture, part, rows, size), cut)
         shown = np.zeros((len(part), height), dtype=bool)  # columns first, as they are counted
         shown[:, rows.start : rows.stop] = (above & own[np.ix_(row_of[rows], column_of[part])]).T
         yield start, shown
@@ -131,7 +132,7 @@ def _middle(values: NDArray[np.float32], size: Size) -> int:
     """The pixel in which the centre of the highest cell lies, counted column by column."""
     y, x = divmod(int(values.argmax()), values.shape[1])
     column, row = (2 * x + 1) * size[0] // (2 * values.shape[1]), (2 * y + 1) * size[1] // (2 * len(values))
-    return column * size[1] + row
+    return int(column * size[1] + row)
 
 
 def _span(inside: Bools) -> range:
