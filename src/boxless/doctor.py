@@ -136,7 +136,7 @@ def _processors() -> int:
 def _extras() -> tuple[Finding, ...]:
     by_extra: dict[str, list[str]] = {}
     for requirement in _requirements():
-        if found := re.match(r"([\w.-]+).*extra == ['\"](\w+)['\"]", requirement):
+        if found := re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", requirement):
             by_extra.setdefault(found.group(2), []).append(found.group(1))
     findings = []
     for extra, packages in by_extra.items():

@@ -52,17 +52,12 @@ def parse_options(settings: Iterable[str], **named: Any) -> Options:
 
     Raises:
         ConfigError: A text is not of that form, there is no such setting, or it cannot have this value.
-        DataError: The file of ``label_map`` cannot be read.
     """
     import yaml
 
     from boxless.predict.options import Options
     from boxless.settings import build
 
-    if named.get("label_map") is not None:
-        from boxless.predict.label_map import read_label_map
-
-        named["label_map"] = read_label_map(named["label_map"])
     given = {name: value for name, value in named.items() if value is not None}
     if isinstance(threshold := given.get("threshold"), str):
         given["threshold"] = yaml.safe_load(threshold)

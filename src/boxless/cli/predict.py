@@ -79,10 +79,12 @@ def predict(
 
     wanted = parse_formats(formats)
     with Output(as_json=as_json) as output:
+        from boxless.predict.label_map import read_label_map
         from boxless.predict.localizer import Localizer
         from boxless.predict.writing import predict_to
         from boxless.protocol.provenance import GIVEN
 
+        localizer = Localizer.load(run, device=device, trust=trust)
         options = parse_options(
             settings or (),
             threshold=threshold,
@@ -91,9 +93,8 @@ def predict(
             abstain=abstain,
             masks=masks,
             tile=tile,
-            label_map=label_map,
+            label_map=None if label_map is None else read_label_map(label_map, localizer.engine.classes),
         )
-        localizer = Localizer.load(run, device=device, trust=trust)
         outcome = predict_to(
             localizer,
             sources,

@@ -7,6 +7,7 @@ Nothing here imports torch before a run is opened: an exported model predicts wi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -15,8 +16,9 @@ from PIL import Image, ImageOps
 
 from boxless.data.colour import to_rgb
 from boxless.data.images import read_image
-from boxless.errors import ConfigError, DataError, RunError
+from boxless.errors import DataError, RunError
 from boxless.formats.records import check_name
+from boxless.predict.augment import sides
 from boxless.predict.boxing import Boxing
 from boxless.predict.decoding import Decoded, Decoders, Refused
 from boxless.predict.engine import Engine
@@ -163,8 +165,6 @@ class Localizer:
         return Names(self.engine.classes, options.label_map if options else ()).classes
 
     def _job(self, options: Options | None, maps: bool, min_score: float | None) -> _Job:
-        from dataclasses import replace
-
         options = options or Options()
         return _Job(self.engine, options if min_score is None else replace(options, min_score=min_score), maps)
 
@@ -175,11 +175,9 @@ class _Job:
 
     def __init__(self, engine: Engine, options: Options, keep_maps: bool) -> None:
         names = Names(engine.classes, options.label_map)
-        if not engine.any_size and options.scales != (1.0,):
-            raise ConfigError(f"scales {options.scales}: this network takes images of {engine.size} pixels only.")
         self.engine, self.options, self.keep_maps = engine, options, keep_maps
         self.look, self.boxing = Look(engine, options, names), Boxing(engine, options, names)
-        self._sides = [round(engine.size * each) for each in options.scales]
+        self._sides = sides(engine, options)
         self._keeps_image = options.multi and options.rescore
 
     def stream(self, sources: Iterable[Source], batch_size: int, workers: int) -> Iterator[Prediction | Refused]:

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import numpy as np
+from PIL import Image
 
+from boxless.data.resizing import squared
+from boxless.predict.augment import forward
 from boxless.predict.engine import Engine, Said
 from boxless.predict.naming import Names
+from boxless.predict.refine import refine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,15 +45,12 @@ class Look:
 
     def __init__(self, engine: Engine, options: Options, names: Names) -> None:
         self.engine, self.options, self.names = engine, options, names
+        self.threshold = engine.threshold if options.threshold is None else options.threshold
 
     def __call__(self, batch: Sequence[Decoded]) -> list[Looked]:
         """What is seen in each image."""
         squares = [np.stack(views) for views in zip(*(each.squares for each in batch), strict=True)]
-        said = self.engine.forward(squares[0])
-        wanted = self._choose(said.logits)
-        if not np.array_equal(wanted, said.classes):
-            maps = self.engine.forward(squares[0], wanted)
-            said = Said(said.logits, maps.classes, maps.maps, said.finite & maps.finite)
+        said = forward(self.engine, squares, self.options, self._choose)
         return [self._looked(said, i, squares[0][i]) for i in range(len(batch))]
 
     def _choose(self, logits: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -73,9 +74,8 @@ class Look:
         order = np.argsort(first)
         maps = said.maps[i, first[order]]
         if self.options.refine != "none" and said.finite[i]:
-            from boxless.predict.refine import refine
-
-            maps = refine(maps, square, self.options.refine)
+            guide = np.asarray(squared(Image.fromarray(square), maps.shape[-1]))
+            maps = refine(maps, guide, self.options.refine, self.threshold)
         fine = self.engine.probabilities(said.logits[i : i + 1])[0]
         return Looked(
             bool(said.finite[i]),
