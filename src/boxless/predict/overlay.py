@@ -141,17 +141,21 @@ def _head(pen: ImageDraw.ImageDraw, width: int, title: str, legend: bool, gap: i
     pen.text((gap, middle), _fitted(pen, title, font, end - gap), fill=_INK, font=font, anchor="lm")
 
 
-def _tint(image: Image.Image, values: NDArray[np.float32]) -> Image.Image:
-    """The stronger the map, the stronger and the warmer the tint; where it is 0 the image stays as it is."""
-    level = Image.fromarray((np.clip(values, 0, 1) * 255).astype(np.uint8)).resize(
-        image.size, Image.Resampling.BILINEAR
-    )
+def heat(level: Image.Image) -> Image.Image:
+    """A map, as a grey image, in colours that are the warmer and the less clear the higher it is; clear at 0."""
     steps = np.linspace(0, 1, 256)
     tables = [
         np.interp(steps, np.linspace(0, 1, len(_HEAT)), channel).astype(int) for channel in zip(*_HEAT, strict=True)
     ]
-    colours = Image.merge("RGB", [level.point(table.tolist()) for table in tables])
-    return Image.composite(colours, image, level.point([round(value * _STRONGEST_TINT) for value in range(256)]))
+    alpha = level.point([round(value * _STRONGEST_TINT) for value in range(256)])
+    return Image.merge("RGBA", [*(level.point(table.tolist()) for table in tables), alpha])
+
+
+def _tint(image: Image.Image, values: NDArray[np.float32]) -> Image.Image:
+    """The stronger the map, the stronger and the warmer the tint; where it is 0 the image stays as it is."""
+    level = Image.fromarray((np.clip(values, 0, 1) * 255).astype(np.uint8))
+    colours = heat(level.resize(image.size, Image.Resampling.BILINEAR))
+    return Image.composite(colours.convert("RGB"), image, colours.getchannel("A"))
 
 
 def _scaled(corners: Sequence[float], scale: tuple[float, float]) -> Corners:
