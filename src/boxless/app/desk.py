@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
@@ -88,6 +89,12 @@ class Desk:
             if self._worker is None or not self._worker.is_alive():
                 self._worker = threading.Thread(target=self._see_all, name="boxless-app", daemon=True)
                 self._worker.start()
+
+    def wait(self) -> None:
+        """Look at images until someone presses Ctrl-C."""
+        self.start()
+        with suppress(KeyboardInterrupt):
+            self._stopped.wait()
 
     def close(self) -> None:
         """Stop looking."""

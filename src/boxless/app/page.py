@@ -15,7 +15,8 @@ from boxless.formats import FORMATS
 if TYPE_CHECKING:
     from boxless.app.desk import Desk
 
-LOCAL: Final = ("127.0.0.1", "localhost", "::1")
+LOCAL: Final = ("127.0.0.1", "localhost")  # addresses that only this machine reaches
+_SOURCES = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'"  # as Gradio needs
 _HERE = Path(__file__).parent
 _FONTS = ("system-ui", "sans-serif")  # of the system: a page without a network must not ask for one
 _OF_MAP = "part of the map’s maximum that a box must reach"
@@ -48,6 +49,7 @@ def serve(desk: Desk, *, host: str, port: int | None, max_mb: int, opens: bool) 
             server_name=host,
             server_port=port,
             inbrowser=opens,
+            app_kwargs={"middleware": _guards(host)},
             share=False,
             prevent_thread_lock=True,
             quiet=True,
@@ -63,7 +65,8 @@ def serve(desk: Desk, *, host: str, port: int | None, max_mb: int, opens: bool) 
             theme=look,
             css=_STYLE,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a port that is taken; or a proxy that stands before this very machine
+        page.close(verbose=False)
         raise ConfigError(
             f"{host}, port {port or 'any'}: cannot listen there ({error}); choose another --port."
         ) from error
@@ -82,6 +85,30 @@ def build(desk: Desk) -> Any:
             _adding(gradio, desk, stage)
             _exporting(gradio, desk)
     return page
+
+
+def _guards(host: str) -> list[Any]:
+    """What every request passes through.
+
+    A page of another site can make a browser ask this machine under that site's name, so that names are looked at; and
+    this page can load nothing from elsewhere.
+    """
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    def contained(app: Any) -> Callable[[Any, Any, Any], Any]:
+        async def served(scope: Any, receive: Any, send: Any) -> None:
+            async def sent(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"] = [*message["headers"], (b"content-security-policy", _SOURCES)]
+                await send(message)
+
+            await app(scope, receive, sent)
+
+        return served
+
+    names = ["127.0.0.1", "localhost"] if host in LOCAL else ["*"]
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=names), Middleware(contained)]
 
 
 def _gradio() -> Any:

@@ -61,6 +61,7 @@ class Review:
     """
 
     def __init__(self, path: Path, classes: Sequence[str], folder: str, by: str) -> None:
+        self.file = path
         self.classes = tuple(classes)
         self.refused: dict[str, str] = {}  # name -> reason
         self._by = by

@@ -166,7 +166,7 @@ function rowNode(box, index) {
   row.classList.toggle("bx-chosen", index === chosen);
   const select = make("select");
   select.setAttribute("aria-label", `class of box ${index + 1}`);
-  classes.forEach((name, label) => select.add(new Option(name, label, false, label === box.label)));
+  classes.forEach((name, label) => select.add(new Option(label < 9 ? `${label + 1}  ${name}` : name, label, false, label === box.label)));
   select.addEventListener("change", () => { chosen = index; setClass(Number(select.value)); });
   const remove = make("button", "", "×");
   remove.type = "button";
