@@ -62,6 +62,8 @@ def forward(engine: Engine, squares: Sequence[Squares], options: Options, choose
     said = [engine.forward(images) for images, _ in views]
     logits = np.mean([each.logits for each in said], axis=0) if len(said) > 1 else said[0].logits
     wanted = logits.argmax(1)[:, None] if choose is None else choose(logits)
+    if len(said) == 1 and squares[0].shape[1] == engine.size and np.array_equal(said[0].classes, wanted):
+        return said[0]
     finite = np.logical_and.reduce([each.finite for each in said])
     maps = np.zeros((*wanted.shape, engine.size, engine.size), dtype=np.float32)
     for (images, mirrored), each in zip(views, said, strict=True):
