@@ -30,6 +30,7 @@ from boxless.stream import batched, default_workers
 from boxless.types import Prediction
 
 if TYPE_CHECKING:
+    from boxless.predict.steady import Steady
     from boxless.runs import Run
 
 OnError = Callable[[Path, str, DataError], None]
@@ -126,14 +127,22 @@ class Localizer:
         *,
         batch_size: int | None = None,
         maps: bool = False,
+        steady: Steady | None = None,
     ) -> Iterator[Prediction]:
         """Yield a prediction for each named picture in memory, such as the frames of a video, in their order.
+
+        Args:
+            pictures: Names and pictures; no more than a batch of them is taken ahead.
+            options: How boxes are found.
+            batch_size: Pictures in one forward pass.
+            maps: Whether predictions keep their map.
+            steady: Averages over pictures that follow each other in time; it is told of each before it is taken.
 
         Raises:
             ConfigError: The options ask for what this network cannot do.
             DataError: A picture that is none, or whose output is not finite.
         """
-        job = self._job(options, maps, None)
+        job = self._job(options, maps, None, steady)
         decoded = (job.prepare(Source(Path(name), name), _upright(picture)) for name, picture in pictures)
         for batch in batched(decoded, batch_size or self.engine.batch_size):
             for outcome in job.finish(batch):
@@ -164,19 +173,20 @@ class Localizer:
         """What classes are called in predictions with these options."""
         return Names(self.engine.classes, options.label_map if options else ()).classes
 
-    def _job(self, options: Options | None, maps: bool, min_score: float | None) -> _Job:
+    def _job(self, options: Options | None, maps: bool, min_score: float | None, steady: Steady | None = None) -> _Job:
         options = options or Options()
-        return _Job(self.engine, options if min_score is None else replace(options, min_score=min_score), maps)
+        options = options if min_score is None else replace(options, min_score=min_score)
+        return _Job(self.engine, options, maps, steady)
 
 
 @final
 class _Job:
     """A network and the options of one call."""
 
-    def __init__(self, engine: Engine, options: Options, keep_maps: bool) -> None:
+    def __init__(self, engine: Engine, options: Options, keep_maps: bool, steady: Steady | None = None) -> None:
         names = Names(engine.classes, options.label_map)
         self.engine, self.options, self.keep_maps = engine, options, keep_maps
-        self.look, self.boxing = Look(engine, options, names), Boxing(engine, options, names)
+        self.look, self.boxing = Look(engine, options, names, steady), Boxing(engine, options, names)
         self._sides = sides(engine, options)
         self._keeps_image = options.multi and options.rescore
 

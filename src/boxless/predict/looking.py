@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from boxless.predict.decoding import Decoded
     from boxless.predict.options import Options
+    from boxless.predict.steady import Steady
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +42,29 @@ class Look:
         engine: The network.
         options: Which classes, how many views, and what becomes of the maps.
         names: What its classes are called in the output.
+        steady: Averages over the frames of a video, before classes are chosen and maps refined.
     """
 
-    def __init__(self, engine: Engine, options: Options, names: Names) -> None:
-        self.engine, self.options, self.names = engine, options, names
+    def __init__(self, engine: Engine, options: Options, names: Names, steady: Steady | None = None) -> None:
+        self.engine, self.options, self.names, self.steady = engine, options, names, steady
         self.threshold = engine.threshold if options.threshold is None else options.threshold
 
     def __call__(self, batch: Sequence[Decoded]) -> list[Looked]:
         """What is seen in each image."""
         squares = [np.stack(views) for views in zip(*(each.squares for each in batch), strict=True)]
-        said = forward(self.engine, squares, self.options, self._choose)
+        said = self._said(squares, self.steady)
         return [self._looked(said, i, squares[0][i]) for i in range(len(batch))]
+
+    def _said(self, squares: list[NDArray[np.uint8]], steady: Steady | None) -> Said:
+        if steady is None:
+            return forward(self.engine, squares, self.options, self._choose)
+        scores: list[NDArray[np.float64]] = []
+
+        def choose(logits: NDArray[np.float64]) -> NDArray[np.int64]:
+            scores.append(steady.scores(logits))
+            return self._choose(scores[0])
+
+        return steady.maps(forward(self.engine, squares, self.options, choose), scores[0])
 
     def _choose(self, logits: NDArray[np.float64]) -> NDArray[np.int64]:
         """The classes (b, n) whose maps are wanted; rows are filled up with their first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -117,7 +117,7 @@ def _strips(values: NDArray[np.float32], cut: float, cells: Bools, size: Size) -
     width, height = size
     own = _bounded(cells) & _beside(cells) & (cells | (values <= cut))
     row_of, column_of = _cell_of(height, len(values)), _cell_of(width, values.shape[1])
-    rows, columns = _span(cells.any(1)[row_of]), _span(cells.any(0)[column_of])
+    rows, columns = (_span(np.any(cells, axis)[of]) for axis, of in ((1, row_of), (0, column_of)))
     picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
     step = max(1, _STRIP // height)
     for start in range(columns.start, columns.stop if rows else 0, step):
@@ -135,7 +135,7 @@ def _middle(values: NDArray[np.float32], size: Size) -> int:
     return int(column * size[1] + row)
 
 
-def _span(inside: Bools) -> range:
+def _span(inside: Any) -> range:
     """From the first to the last."""
     places = np.flatnonzero(inside)
     return range(int(places[0]), int(places[-1]) + 1) if len(places) else range(0)
@@ -148,7 +148,7 @@ def _cell_of(pixels: int, cells: int) -> Integers:
 
 def _bounded(cells: Bools) -> Bools:
     """All within the bounds of the cells."""
-    rows, columns = _span(cells.any(1)), _span(cells.any(0))
+    rows, columns = (_span(np.any(cells, axis)) for axis in (1, 0))
     bounds = np.zeros_like(cells)
     bounds[rows.start : rows.stop, columns.start : columns.stop] = True
     return bounds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RADIUS = 1 / 16  # of the guided filter's windows, in sides of the map
 SMOOTHNESS = 1e-2  # its epsilon, for colours in [0, 1]: below this variance a window counts as flat
-SIGMA_RGB, SIGMA_XY = 13.0, 1 / 8  # of the CRF's kernel: in values of [0, 255], and in sides of the map
+SIGMA_RGB, SIGMA_XY = 13.0, 1 / 4  # of the CRF's kernel: in values of [0, 255], and in sides of the map
 PULL = 3.0  # how much the CRF's neighbours say, beside a map's own logit
 ROUNDS = 5  # of the mean field
 _CERTAIN = 0.999  # the map's highest value counts as this probability, so that neighbours can outvote it
@@ -73,7 +73,7 @@ def _guided(maps: Floats, image: NDArray[np.uint8]) -> NDArray[np.float64]:
     return refined
 
 
-def _window_means(values: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
+def _window_means(values: NDArray[Any], radius: int) -> NDArray[np.float64]:
     """The mean over the square window around each place of (..., h, w), of what of it lies inside."""
     for axis in (-2, -1):
         length = values.shape[axis]
@@ -116,4 +116,5 @@ def _crf(maps: Floats, image: NDArray[np.uint8], cuts: NDArray[np.float64]) -> N
 
 
 def _logit(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log(values / (1 - values))
+    odds: NDArray[np.float64] = np.log(values / (1 - values))
+    return odds

@@ -1,0 +1,86 @@
+"""What a network sees in the frames of a video, steadied over time: exponential averages of scores and maps."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from boxless.predict.engine import Said
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Scores = NDArray[np.float64]
+
+_CUT = 0.5  # of all pixels, those that change colour from one frame to the next where the scene is another one
+_LEVELS = 6  # of each colour channel, in the histograms that tell
+_SAMPLED = 64  # rows and columns of a frame that are looked at for them
+
+
+@final
+class Steady:
+    """Averages over time, in which what was seen ``seconds`` ago counts e times less; forgotten where the scene cuts.
+
+    The mean is that of the frames so far, so the first frames are not drawn to zero. A map is averaged with those of
+    its own class, as long as that was wanted in the frame before.
+
+    Args:
+        seconds: Above 0.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.cuts = 0  # so far
+        self._shares: deque[float] = deque()  # of the past in the average, of the frames that are still to be seen
+        self._batch: list[float] = []  # of those being seen
+        self._last: tuple[float, NDArray[np.float64]] | None = None  # time and histogram
+        self._weight = 0.0  # of the past frames together
+        self._scores: Scores | None = None
+        self._maps: dict[int, tuple[float, NDArray[np.float32]]] = {}  # of each class: weight and average
+
+    def expect(self, time: float, frame: NDArray[np.uint8]) -> None:
+        """Tell of the next frame (h, w, 3), at its time in seconds, before it is looked at."""
+        colours = _histogram(frame)
+        share = 0.0
+        if self._last is not None:
+            changed = float(np.abs(colours - self._last[1]).sum()) / 2
+            self.cuts += changed > _CUT
+            if changed <= _CUT:
+                share = float(np.exp(-max(time - self._last[0], 0.0) / self.seconds))
+        self._last = time, colours
+        self._shares.append(share)
+
+    def scores(self, logits: Scores) -> Scores:
+        """Class scores (b, k) of the next frames, steadied."""
+        self._batch = [self._shares.popleft() for _ in logits]
+        steadied = np.empty_like(logits)
+        for i, share in enumerate(self._batch):
+            self._weight *= share
+            past = logits[i] if self._scores is None else self._scores
+            steadied[i] = self._scores = (self._weight * past + logits[i]) / (self._weight + 1)
+            self._weight += 1
+        return steadied
+
+    def maps(self, said: Said, scores: Scores) -> Said:
+        """The maps of the same frames steadied, beside their steadied scores."""
+        steadied = said.maps.copy()
+        for i, share in enumerate(self._batch):
+            kept = {}
+            for place, index in enumerate(said.classes[i].tolist()):
+                weight, past = self._maps.get(index, (0.0, said.maps[i, place]))
+                weight *= share
+                steadied[i, place] = (weight * past + said.maps[i, place]) / (weight + 1)
+                kept[index] = weight + 1, steadied[i, place].copy()
+            self._maps = kept
+        return replace(said, logits=scores, maps=steadied)
+
+
+def _histogram(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The share of each colour among some of the pixels."""
+    step = max(1, min(frame.shape[:2]) // _SAMPLED)
+    levels = frame[::step, ::step].reshape(-1, 3).astype(np.int64) * _LEVELS // 256
+    counts = np.bincount(levels @ (_LEVELS**2, _LEVELS, 1), minlength=_LEVELS**3)
+    return counts / len(levels)
