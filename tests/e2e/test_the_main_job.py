@@ -65,6 +65,42 @@ def test_maps_and_overlays_lie_beside_the_boxes(boxless: Boxless, run: Path, sha
     assert str(tmp_path / "overlays") in done.out
 
 
+def test_several_boxes_have_masks_and_coarser_names(boxless: Boxless, run: Path, shapes: Path, tmp_path: Path) -> None:
+    names, out = tmp_path / "names.csv", tmp_path / "out"
+    names.write_text("fine,coarse\nblue,cold\ngreen,cold\n")
+    wanted = ("--multi", "--masks", "--label-map", names, "--set", "refine=guided", "--set", "flip=true")
+    assert boxless("predict", run, shapes / "test", "--out", out, "--format", "coco", *wanted).code == 0
+    content = json.loads((out / "coco" / "predictions.json").read_text())
+    assert "cold" in {each["name"] for each in content["categories"]}
+    assert content["annotations"]
+    sizes = {image["id"]: [image["height"], image["width"]] for image in content["images"]}
+    for each in content["annotations"]:
+        assert each["segmentation"]["size"] == sizes[each["image_id"]]
+        assert 0 < each["area"] <= each["bbox"][2] * each["bbox"][3] * 1.1 + 20
+    assert len(list((out / "masks").rglob("*.png"))) == len(content["images"])
+    again = boxless("predict", run, shapes / "test", "--out", out, "--multi")
+    assert again.code == 2
+    assert "--masks was true and is now false" in again.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--set", "nsm=0.3"), "predict.nsm: there is no such setting; did you mean 'nms'?"),
+        (("--set", "nms=2"), "nms is 2"),
+        (("--threshold", "high"), "threshold 'high'"),
+        (("--abstain",), "abstain"),
+        (("--label-map", "none.csv"), "none.csv"),
+    ],
+)
+def test_options_of_prediction_that_cannot_be_are_refused(
+    boxless: Boxless, run: Path, shapes: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    done = boxless("predict", run, shapes / "test", "--out", tmp_path / "out", *options)
+    assert done.code == 2
+    assert said in done.err
+
+
 def test_what_is_predicted_is_not_predicted_again(boxless: Boxless, run: Path, shapes: Path, tmp_path: Path) -> None:
     command = ("predict", run, shapes / "test", "--out", tmp_path, "--format", "csv", "--json")
     first, second, third = boxless(*command), boxless(*command), boxless(*command, "--overwrite")
