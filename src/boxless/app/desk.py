@@ -87,7 +87,7 @@ class Desk:
         """Let the network look at all that it has not seen, in the background."""
         with self._state:
             if self._worker is None or not self._worker.is_alive():
-                self._worker = threading.Thread(target=self._see_all, name="boxless-app", daemon=True)
+                self._worker = threading.Thread(target=self.see_all, name="boxless-app", daemon=True)
                 self._worker.start()
 
     def wait(self) -> None:
@@ -169,7 +169,8 @@ class Desk:
         with self._state:
             return export(self.review, formats, self.save_to / "export")
 
-    def _see_all(self) -> None:
+    def see_all(self) -> None:
+        """Look at all that was not seen; what goes wrong is said on the page."""
         try:
             while not self._stopped.is_set():
                 with self._state:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def app_page(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a file that 'boxless export' wrote.")],
     folder: Annotated[
-        str | None, typer.Argument(metavar="[FOLDER]", help="Images to review; without it, those you drop.")
+        str | None, typer.Argument(metavar="FOLDER", help="Images to review; without it, those you drop.")
     ] = None,
     save_to: Annotated[
         str, typer.Option("--save-to", metavar="DIR", help="For decisions, dropped images and exports.")
