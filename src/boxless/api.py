@@ -33,6 +33,7 @@ def train(
     format: str | None = None,  # noqa: A002
     images: str | Path | None = None,
     resume: bool = False,
+    trust: bool = False,
     device: str = "auto",
     listener: Listener | None = None,
 ) -> Trained:
@@ -60,6 +61,8 @@ def train(
         format: The format of ``source``, if it is not to be found out.
         images: Where the pictures are, for formats that list them.
         resume: Go on with the unfinished run in ``out``, by the recipe that is kept there; takes no other setting.
+        trust: Whether code that a recipe's file or a run names, ``module:Class``, may be loaded, which runs it; what
+            ``method`` and ``settings`` name is the caller's own.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         listener: Hears of the progress.
 
@@ -68,6 +71,7 @@ def train(
     """
     from boxless.recipe import Recipe
     from boxless.training.session import train as run
+    from boxless.trust import trusting
 
     named = {
         "method.name": "auto" if method is None and recipe is None and not resume else method,
@@ -84,8 +88,11 @@ def train(
     folder = Path(out)
     if resume:
         _check_resume(folder, given, has_recipe=recipe is not None)
-        return run(Recipe(), folder, resume=True, device=device, listener=listener)
-    return run(_chosen(recipe, given), folder, device=device, listener=listener)
+    with trusting(trust):
+        if resume:
+            own = with_settings(Recipe(), {key: given[key] for key in ("method.name",) if key in given})
+            return run(own, folder, resume=True, device=device, listener=listener)
+        return run(_chosen(recipe, given), folder, device=device, listener=listener)
 
 
 def search(
@@ -100,6 +107,7 @@ def search(
     address: str | None = None,
     format: str | None = None,  # noqa: A002
     images: str | Path | None = None,
+    trust: bool = False,
     listener: Listener | None = None,
     **plan: Any,
 ) -> Found:
@@ -117,6 +125,7 @@ def search(
         address: Of a Ray cluster; None works on this machine alone.
         format: As for `train`.
         images: As for `train`.
+        trust: As for `train`.
         listener: Hears of the progress.
         plan: Further settings of `boxless.search.Plan`, such as ``gpus=0.5``.
 
@@ -127,12 +136,14 @@ def search(
     from boxless.search.session import search as run
     from boxless.search.space import read_space
     from boxless.settings import build
+    from boxless.trust import trusting
 
     named = {"method.name": method, **_of_data(source, format, images)}
     given = {key: value for key, value in named.items() if value is not None} | dict(settings or {})
-    chosen, how = _chosen(recipe, given), build(Plan, {"trials": trials, **plan}, "search")
-    fixed = tuple(settings or ())
-    return run(chosen, Path(out), how, space=read_space(space), fixed=fixed, address=address, listener=listener)
+    how, fixed = build(Plan, {"trials": trials, **plan}, "search"), tuple(settings or ())
+    with trusting(trust):
+        chosen, ranges = _chosen(recipe, given), read_space(space)
+        return run(chosen, Path(out), how, space=ranges, fixed=fixed, address=address, listener=listener)
 
 
 def inspect(
@@ -180,12 +191,15 @@ def _chosen(recipe: Recipe | str | Path | None, given: Mapping[str, Any]) -> Rec
     """The recipe with what was given on top.
 
     Raises:
-        ConfigError: No data was named.
+        ConfigError: No data was named, or the recipe's file names code; see `boxless.trust`.
     """
     from boxless.recipe import Recipe, read_recipe
+    from boxless.trust import refuse_code
 
     base = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else read_recipe(Path(recipe))
     chosen = with_settings(base, given)
+    if isinstance(recipe, (str, Path)):
+        refuse_code(chosen, recipe, own=[str(value) for value in given.values()])
     if not chosen.data.source:
         raise ConfigError("no data was named; give a folder of images sorted by class, a file, or 'sample'.")
     return chosen
@@ -207,16 +221,17 @@ def _lasting(source: str | Path) -> str:
 
 
 def _check_resume(folder: Path, given: Mapping[str, Any], *, has_recipe: bool) -> None:
-    """Refuse settings that a resumed run would have to ignore; the run's own data may be named again."""
+    """Refuse settings that a resumed run would have to ignore; the run's own data and method may be named again."""
     from boxless.recipe import read_recipe
     from boxless.runs import RECIPE
 
     if not (folder / RECIPE).exists():
         return  # there is nothing to resume, which is said where that is found out
-    kept = read_recipe(folder / RECIPE).data.source
-    if given.get("data.source", kept) != kept:
-        raise ConfigError(f"{folder}: this run learns from {kept}; leave out the data, or start in another folder.")
-    refused = [*(["the recipe"] if has_recipe else []), *(key for key in given if key != "data.source")]
+    kept = read_recipe(folder / RECIPE)
+    source, own = kept.data.source, {"data.source": kept.data.source, "method.name": kept.method.name}
+    if given.get("data.source", source) != source:
+        raise ConfigError(f"{folder}: this run learns from {source}; leave out the data, or start in another folder.")
+    refused = [*(["the recipe"] if has_recipe else []), *(key for key in given if own.get(key) != given[key])]
     if refused:
         raise ConfigError(
             f"{folder}: a resumed run goes on by its own recipe ({folder / RECIPE}), so it takes no "

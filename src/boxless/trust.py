@@ -50,8 +50,13 @@ def refuse_name(setting: str, name: str, where: str | Path, *, own: Collection[s
         )
 
 
+def flag(recipe: Recipe) -> str:
+    """What a command needs that is to load this recipe from a file: an option, or nothing."""
+    return " --trust" if code_of(recipe) else ""
+
+
 @contextmanager
-def trusting(trust: bool) -> Iterator[None]:  # noqa: FBT001
+def trusting(trust: bool) -> Iterator[None]:
     """Within this, files may name code if ``trust`` says so, or if what is around it already did."""
     before = _TRUSTING.set(trust or _TRUSTING.get())
     try:

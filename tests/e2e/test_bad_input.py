@@ -400,14 +400,14 @@ def test_maps_not_to_be_trusted_are_told_by_every_verb_and_named(
     assert trained.code == 0
     assert "2 of 6 maps looked at, such as that of val/red/0.png, hold values that are not finite" in trained.err
     assert "2 of 6 maps looked at, such as that of val/green/0.png, are flat" in trained.err
-    predicted = boxless("predict", run, photos, "--out", out, "--format", "csv")
+    predicted = boxless("predict", run, photos, "--out", out, "--format", "csv", "--trust")
     assert predicted.code == 1
     assert predicted.err.count("of 6 maps") == predicted.err.count("3 of 6 maps, such as that of green/0.png, are flat")
     assert "3 images were refused" in predicted.err
     assert "red/0.png: the network's output for it is not finite" in predicted.err
-    again = boxless("predict", run, photos, "--out", out, "--format", "csv", "--json")
+    again = boxless("predict", run, photos, "--out", out, "--format", "csv", "--trust", "--json")
     assert again.json["warnings"]["flat"] == {"count": 3, "example": "green/0.png"}
     assert [each["name"] for each in again.json["refused"]] == [f"red/{number}.png" for number in range(3)]
-    measured = boxless("evaluate", run, shapes)
+    measured = boxless("evaluate", run, shapes, "--trust")
     assert measured.code == 2
     assert "red/0.png (and 2 more of its batch): the run's map of it is not finite" in measured.err

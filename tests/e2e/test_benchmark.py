@@ -72,14 +72,14 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(HERE)
         with pytest.raises(InterruptedRunError, match="Give the same command again"):
-            run_benchmark(path, listener=Hears(end=3))
-        found["stopped"] = [job["state"] for job in list_jobs(path)]
+            run_benchmark(path, trust=True, listener=Hears(end=3))
+        found["stopped"] = [job["state"] for job in list_jobs(path, trust=True)]
         first = folder / "runs/shapes/bright/training.learning_rate=0.01/seed-0/model.safetensors"
         found["first"] = [str(first.stat().st_mtime_ns)]
-        done = call("benchmark", path, "--json")
+        done = call("benchmark", path, "--trust", "--json")
         found |= {"code": [str(done.code)], "out": [done.out], "err": [done.err]}
         found["first"].append(str(first.stat().st_mtime_ns))
-        found["done"] = [job["state"] for job in list_jobs(path)]
+        found["done"] = [job["state"] for job in list_jobs(path, trust=True)]
     return found
 
 
@@ -167,7 +167,7 @@ def test_a_second_call_trains_and_measures_nothing(folder: Path, toys: None) -> 
     before = {path: path.read_bytes() for path in (folder / "runs").glob("*.*")}
     assert len(before) == 14
     hears = Hears()
-    run_benchmark(folder / "bench.yaml", listener=hears)
+    run_benchmark(folder / "bench.yaml", trust=True, listener=hears)
     assert (hears.epochs, hears.stretches) == (0, [])
     assert {path: path.read_bytes() for path in (folder / "runs").glob("*.*")} == before
 
@@ -180,10 +180,10 @@ def test_a_run_by_other_settings_is_refused_and_not_overwritten(folder: Path, to
         "shifted": METHODS["shifted"],
     }
     path = write(folder, methods=methods)
-    listed = list_jobs(path)
+    listed = list_jobs(path, trust=True)
     assert [job["state"] for job in listed] == ["refused", "refused", "finished", "finished"]
     assert "training.weight_decay is 0.5, the run has 0.0001" in listed[0]["reason"]
-    result = run_benchmark(path, folder / "runs")
+    result = run_benchmark(path, folder / "runs", trust=True)
     assert [name for name, _ in result.failed] == [job["name"] for job in listed[:2]]
     assert [row.choice.method for row in result.rows] == ["shifted"]
     assert result.winners["shapes"]["runner_up"] is None
@@ -193,7 +193,7 @@ def test_a_run_by_other_settings_is_refused_and_not_overwritten(folder: Path, to
 def test_a_dry_run_lists_jobs_and_trains_nothing(shapes: Path, tmp_path: Path, boxless: Boxless, toys: None) -> None:
     data = {"shapes": {"source": str(shapes), "set": SETTINGS}}
     path = write(tmp_path, datasets=data, seeds=[0, 1])
-    done = boxless("benchmark", path, "--dry-run", "--out", tmp_path / "there")
+    done = boxless("benchmark", path, "--dry-run", "--trust", "--out", tmp_path / "there")
     assert done.code == 0
     lines = done.out.splitlines()
     assert len(lines) == 1 + 3 * 2 * 2
@@ -207,7 +207,7 @@ def test_where_nothing_could_be_trained_there_is_no_table(
 ) -> None:
     data = {"shapes": {"source": str(shapes), "set": SETTINGS}}
     path = write(tmp_path, datasets=data, methods={"transformer": METHODS["transformer"]})
-    done = boxless("benchmark", path)
+    done = boxless("benchmark", path, "--trust")
     assert done.code == 2
     assert "no training could be finished" in done.err
     assert not [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]

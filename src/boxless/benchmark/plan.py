@@ -20,6 +20,7 @@ from boxless.errors import BoxlessError, ConfigError
 from boxless.methods import METHODS
 from boxless.recipe import Recipe, read_recipe
 from boxless.settings import check
+from boxless.trust import refuse_code
 
 Settings = Mapping[str, Any]  # section.setting -> value
 NO_CONFIGURATION = "default"
@@ -126,6 +127,7 @@ def read_plan(path: Path, out: Path | None = None) -> Plan:
             _check_method(recipe, f"{where}: methods.{method}")
             for configuration, settings in configurations.items():
                 chosen = _applied(recipe, settings, f"{where}: configurations")
+                refuse_code(chosen, f"{where}: configurations")
                 _check_realistic(chosen, f"{where}: {dataset}/{method}/{configuration}")
                 jobs += [_job((dataset, method, configuration), seed, chosen, folder) for seed in document.seeds]
     order = list(datasets)
@@ -199,6 +201,7 @@ def _check_method(recipe: Recipe, where: str) -> None:
 
     A configuration may suit some methods only, and is left to its own jobs.
     """
+    refuse_code(recipe, where)
     try:
         check(METHODS.load(recipe.method.name), recipe.method.settings, "method")
     except BoxlessError as error:

@@ -20,6 +20,7 @@ from boxless.listener import Listener
 from boxless.protocol.evaluations import Evaluator
 from boxless.protocol.shown import Shown
 from boxless.report.tables import Table
+from boxless.trust import trusting
 
 RESULTS = "results"
 
@@ -49,13 +50,14 @@ class BenchmarkResult:
         }
 
 
-def list_jobs(path: str | Path, out: str | Path | None = None) -> list[dict[str, str]]:
+def list_jobs(path: str | Path, out: str | Path | None = None, *, trust: bool = False) -> list[dict[str, str]]:
     """The trainings of a benchmark: the name and folder of each, whether it is new, unfinished, finished or refused.
 
     Raises:
         ConfigError: The file cannot be read, or holds what does not fit.
     """
-    return [_listed(job) for job in read_plan(*_paths(path, out)).jobs]
+    with trusting(trust):
+        return [_listed(job) for job in read_plan(*_paths(path, out)).jobs]
 
 
 def _listed(job: Any) -> dict[str, str]:
@@ -67,7 +69,12 @@ def _listed(job: Any) -> dict[str, str]:
 
 
 def run_benchmark(
-    path: str | Path, out: str | Path | None = None, *, device: str = "auto", listener: Listener | None = None
+    path: str | Path,
+    out: str | Path | None = None,
+    *,
+    trust: bool = False,
+    device: str = "auto",
+    listener: Listener | None = None,
 ) -> BenchmarkResult:
     """Train methods on data sets as a file says, measure the runs under one protocol, and write the tables.
 
@@ -77,6 +84,7 @@ def run_benchmark(
     Args:
         path: The YAML file.
         out: Folder of runs and tables; None takes the file's.
+        trust: Whether code that the file and its recipes name may be loaded, see `boxless.trust`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         listener: Hears of the progress.
 
@@ -86,14 +94,15 @@ def run_benchmark(
         InterruptedRunError: The user stopped it.
     """
     listener = listener or Listener()
-    plan = read_plan(*_paths(path, out))
-    outcome = do_all(plan, device=device, listener=listener)
-    if not outcome.finished:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in outcome.failed)
-        raise RunError(
-            f"{plan.path}: no training could be finished, so there is nothing to put into a table. {reasons}"
-        )
-    return _write(plan, outcome, device, listener)
+    with trusting(trust):
+        plan = read_plan(*_paths(path, out))
+        outcome = do_all(plan, device=device, listener=listener)
+        if not outcome.finished:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in outcome.failed)
+            raise RunError(
+                f"{plan.path}: no training could be finished, so there is nothing to put into a table. {reasons}"
+            )
+        return _write(plan, outcome, device, listener)
 
 
 def _write(plan: Plan, outcome: Outcome, device: str, listener: Listener) -> BenchmarkResult:

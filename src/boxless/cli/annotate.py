@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from boxless.cli.options import Device, Images, Json, parse_formats, parse_settings
+from boxless.cli.options import Device, Images, Json, Trust, parse_formats, parse_settings
 from boxless.errors import ConfigError
 from boxless.pseudo.table import DEFAULT_ANNOTATOR
 
@@ -63,6 +63,7 @@ def annotate(
         bool, typer.Option("--quality", help="ORACLE: measure the boxes by stage against true ones.")
     ] = False,
     images: Images = None,
+    trust: Trust = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -97,6 +98,7 @@ def annotate(
             overlays=overlays,
             quality=quality,
             images=images,
+            trust=trust,
             device=device,
             listener=output.listener,
         )

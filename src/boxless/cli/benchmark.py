@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from boxless.cli.options import Device, Json
+from boxless.cli.options import Device, Json, Trust
 
 if TYPE_CHECKING:
     from boxless.cli.output import Output
@@ -24,6 +24,7 @@ def benchmark(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the trainings and how far they are; do none.")
     ] = False,
+    trust: Trust = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -44,11 +45,11 @@ def benchmark(
 
     with Output(as_json=as_json) as output:
         if dry_run:
-            jobs = list_jobs(file, out)
+            jobs = list_jobs(file, out, trust=trust)
             output.table([(job["name"], job["state"]) for job in jobs], ("training", "state"))
             _finish(output, {"jobs": jobs}, [(job["name"], job["reason"]) for job in jobs if job["reason"]], ())
             return
-        result = run_benchmark(file, out, device=device, listener=output.listener)
+        result = run_benchmark(file, out, trust=trust, device=device, listener=output.listener)
         output.listener.end()
         for table in result.tables:
             output.say(f"{table.title}\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from boxless.cli.options import BatchSize, Device, Format, Images, Json
+from boxless.cli.options import BatchSize, Device, Format, Images, Json, Trust
 from boxless.cli.protocol import TABLES, refuse_with_table, show_table
 from boxless.errors import ConfigError
 
@@ -62,6 +62,7 @@ def evaluate(
     format: Format = None,  # noqa: A002
     images: Images = None,
     batch_size: BatchSize = None,
+    trust: Trust = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -79,7 +80,7 @@ def evaluate(
         if protocol in TABLES and maps is None and boxes is None:
             refuse_with_table({"--pseudo-boxes": pseudo_boxes, "--masks": masks, "--compat": compat})
             del shared["protocol"]
-            computing = {"format": format or "auto", "device": device, "batch_size": batch_size}
+            computing = {"format": format or "auto", "trust": trust, "device": device, "batch_size": batch_size}
             show_table(runs_and_data(what or []), protocol, shared | computing, out, output)
             return
         if maps is not None or boxes is not None:
@@ -89,6 +90,7 @@ def evaluate(
                     "--pseudo-boxes": pseudo_boxes,
                     "--masks": masks,
                     "--format": format,
+                    "--trust": trust,
                     "--batch-size": batch_size,
                 }
             )
@@ -101,6 +103,7 @@ def evaluate(
                 "format": format or "auto",
                 "pseudo_boxes": pseudo_boxes,
                 "masks": masks,
+                "trust": trust,
                 "device": device,
                 "batch_size": batch_size,
             }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from boxless.cli.options import Format, Images, Json, parse_settings
+from boxless.cli.options import Format, Images, Json, Trust, parse_settings
 from boxless.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def search(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out.")] = False,
     format: Format = None,  # noqa: A002
     images: Images = None,
+    trust: Trust = False,
     device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -62,6 +63,7 @@ def search(
       boxless search --resume --out searches/photos
     """
     from boxless.cli.output import Output
+    from boxless.trust import trusting
 
     run: dict[str, Any] = {"trials": trials, "cpus": cpus, "gpus": gpus, "concurrent": concurrent, "device": device}
     begun = {
@@ -70,7 +72,8 @@ def search(
     }  # fmt: skip
     with Output(as_json=as_json) as output:
         if show_space:
-            _show_space(output, method, recipe, settings or [], space or [])
+            with trusting(trust):
+                _show_space(output, method, recipe, settings or [], space or [])
             return
         if out is None:
             raise ConfigError("--out is missing: name the folder of the search.")
@@ -78,7 +81,7 @@ def search(
             from boxless.search import resume as go_on
 
             _refuse(out, [name for name, value in begun.items() if value is not None])
-            found = go_on(Path(out), address=address, listener=output.listener, **run)
+            found = go_on(Path(out), address=address, trust=trust, listener=output.listener, **run)
         else:
             from boxless import api
 
@@ -93,6 +96,7 @@ def search(
                 address=address,
                 format=format,
                 images=images,
+                trust=trust,
                 stop_early=not all_epochs,
                 listener=output.listener,
                 **given,
@@ -116,9 +120,12 @@ def _show_space(
     from boxless.methods import METHODS
     from boxless.recipe import Recipe, read_recipe
     from boxless.search.space import check_space, default_space, merge, read_space, text_of
+    from boxless.trust import refuse_code
 
     given = {**({} if method is None else {"method.name": method}), **parse_settings(settings)}
     chosen = with_settings(Recipe() if recipe is None else read_recipe(Path(recipe)), given)
+    if recipe is not None:
+        refuse_code(chosen, recipe, own=[str(value) for value in given.values()])
     kind, epochs = METHODS.load(chosen.method.name), chosen.training.epochs
     usual = default_space(chosen, kind, 50 if epochs == "auto" else int(epochs))
     space = merge(usual, {**dict.fromkeys(given), **read_space(entries)})
@@ -132,7 +139,9 @@ def _show_space(
 def _report(output: Output, found: Found) -> None:
     import json
 
+    from boxless.recipe import read_recipe
     from boxless.search.results import BEST, JSON, PAGE, shown
+    from boxless.trust import flag
 
     value: dict[str, Any] = json.loads((found.folder / JSON).read_text(encoding="utf-8"))
     measure, listed = value["measure"], value["trials"][:SHOWN]
@@ -146,8 +155,9 @@ def _report(output: Output, found: Found) -> None:
         output.finish(value)
         raise ConfigError(f"{found.folder}: no trial is finished, so there is no best one; {_why(found)}")
     output.say("\nNext:")
-    output.say(f"  boxless evaluate {shlex.quote(str(found.best.folder))}")
-    output.say(f"  boxless train --recipe {shlex.quote(str(found.folder / BEST))} --out RUN")
+    trust = flag(read_recipe(found.folder / BEST))
+    output.say(f"  boxless evaluate {shlex.quote(str(found.best.folder))}{trust}")
+    output.say(f"  boxless train --recipe {shlex.quote(str(found.folder / BEST))} --out RUN{trust}")
     output.finish(value)
     if found.failed:
         typer.echo(f"{len(found.failed)} of {len(found.trials)} trials failed; the page says why.", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from boxless.cli.options import Device, Format, Images, Json
+from boxless.cli.options import Device, Format, Images, Json, Trust
 
 if TYPE_CHECKING:
     from boxless.training.session import Trained
@@ -51,6 +51,7 @@ def train(
     ] = False,
     format: Format = None,  # noqa: A002
     images: Images = None,
+    trust: Trust = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -85,6 +86,7 @@ def train(
             format=format,
             images=images,
             resume=resume,
+            trust=trust,
             device=device,
             listener=output.listener,
         )
@@ -95,12 +97,14 @@ def train(
 
 def _report(output: Any, trained: Trained) -> None:
     from boxless.cli.show import run_rows
-    from boxless.runs import read_card
+    from boxless.recipe import read_recipe
+    from boxless.runs import RECIPE, read_card
+    from boxless.trust import flag
 
     card = read_card(trained.folder)
-    run = shlex.quote(str(trained.folder))
+    run, trust = shlex.quote(str(trained.folder)), flag(read_recipe(trained.folder / RECIPE))
     output.table(run_rows(trained.folder, card))
     output.say("\nNext:")
-    output.say(f"  boxless predict {run} IMAGES --out boxes")
-    output.say(f"  boxless evaluate {run}")
+    output.say(f"  boxless predict {run} IMAGES --out boxes{trust}")
+    output.say(f"  boxless evaluate {run}{trust}")
     output.finish({"run": str(trained.folder), "card": card}, trained.refused)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from boxless.metrics.boxes import Contours, iou_curves
 from boxless.ops.components import default_thresholds
 from boxless.predict.localizer import Localizer
 from boxless.protocol.inputs import items_of, own_data, own_pseudo_boxes, read_pseudo_boxes, true_boxes, with_boxes
-from boxless.protocol.passes import Pass
+from boxless.protocol.passes import Mapped, Pass
 from boxless.protocol.pixels import pixel_fields
 from boxless.protocol.provenance import of_run, own_found_on
 from boxless.protocol.report import Report, make_report
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from boxless.runs import Run
     from boxless.types import Item
+
+    Watch = Callable[[Mapped, Sequence[NDArray[np.float64]]], None]
 
 DEFAULT_PROTOCOL = ("run", ORACLE)
 BOX_RULES = {
@@ -50,9 +52,11 @@ def evaluate(
     replicates: int = 1000,
     format: str = "auto",  # noqa: A002
     images: str | Path | None = None,
+    trust: bool = False,
     device: str = "auto",
     batch_size: int | None = None,
     listener: Listener | None = None,
+    watch: Watch | None = None,
 ) -> Report:
     """Measure a run on a split of labelled data.
 
@@ -73,9 +77,11 @@ def evaluate(
         replicates: Of the bootstrap that intervals come from; 0 leaves them out.
         format: The format of ``source``.
         images: Where the pictures are, for formats that list them.
+        trust: Whether a run's folder may have the code loaded that its recipe names, see `boxless.trust`.
         device: Where to compute, if ``run`` is a folder.
         batch_size: Images in one forward pass.
         listener: Hears of the progress.
+        watch: Sees each batch that is measured, and the true boxes of its images, in original pixels.
 
     Raises:
         ConfigError: The data have no such split, a threshold source lacks what it needs, or ``validation`` is asked for
@@ -86,7 +92,7 @@ def evaluate(
     Data without boxes are no error: figures about boxes are then left out, or nan.
     """
     listener = listener or Listener()
-    localizer = run if isinstance(run, Localizer) else Localizer.load(run, device=device)
+    localizer = run if isinstance(run, Localizer) else Localizer.load(run, device=device, trust=trust)
     loaded: Run = localizer.run
     rules = parse_sources(
         protocol, loaded.threshold, own_found_on=own_found_on(loaded), pseudo=pseudo_boxes is not None
@@ -106,12 +112,12 @@ def evaluate(
     if source is None:
         source, format, images = own_data(loaded.recipe, format, images)  # noqa: A001
     catalog = read_catalog(source, format=format, images=images, listener=listener)
-    work = _Evaluation(loaded, catalog, batch_size or localizer.default_batch_size(), listener)
+    work = _Evaluation(loaded, catalog, batch_size or localizer.engine.batch_size, listener)
     items = work.items(split)
     truth = true_boxes(catalog, split, listener)
     found_rules = [work.find(rule, contours, boxes or "") for rule in rules]
     scoring = Scoring(rules, contours=contours, replicates=replicates)
-    without, refused = work.score(items, split, truth, read_masks(catalog, split, masks), scoring)
+    without, refused = work.score(items, split, truth, read_masks(catalog, split, masks), scoring, watch)
     return make_report(
         str(getattr(loaded, "folder", "") or "run"),
         scoring,
@@ -162,7 +168,13 @@ class _Evaluation:
         return found(rule, 100.0 * right / count, default_thresholds(), LEVELS, f"{count:,} images with {source}")
 
     def score(
-        self, items: Sequence[Item], split: str, truth: Truth, masks: Masks | None, scoring: Scoring
+        self,
+        items: Sequence[Item],
+        split: str,
+        truth: Truth,
+        masks: Masks | None,
+        scoring: Scoring,
+        watch: Watch | None = None,
     ) -> tuple[int, list[tuple[str, str]]]:
         """Sum up all figures of a split: how many images had no true box, and what was refused."""
         work = Pass(self.run, self.batch_size)
@@ -176,6 +188,8 @@ class _Evaluation:
                 if names:
                     pixels = pixel_fields(masks, names, mapped.maps, work.refused)
                     scoring.update(names, mapped.maps, boxes, mapped.sizes, mapped.named, pixels)
+                    if watch is not None:
+                        watch(mapped, boxes)
             self.listener.advance(done)
         self.listener.end()
         return without, work.refused

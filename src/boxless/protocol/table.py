@@ -23,6 +23,7 @@ from boxless.protocol.inputs import own_data
 from boxless.protocol.provenance import TRUE_BOXES, selected_by, threshold_from
 from boxless.protocol.shown import Row, Shown
 from boxless.protocol.transfer import MEASURES, Candidate, best_on_val, combine, draw, figures
+from boxless.trust import trusting
 
 if TYPE_CHECKING:
     from boxless.recipe import Recipe
@@ -57,6 +58,7 @@ def protocol_table(
     replicates: int = 1000,
     format: str = "auto",  # noqa: A002
     images: str | Path | None = None,
+    trust: bool = False,
     device: str = "auto",
     batch_size: int | None = None,
     listener: Listener | None = None,
@@ -75,6 +77,7 @@ def protocol_table(
         replicates: Of the bootstrap that intervals come from; 0 leaves them out.
         format: The format of ``source``.
         images: Where the pictures are, for formats that list them.
+        trust: Whether runs may have the code loaded that their recipes name, see `boxless.trust`.
         device: Where to compute.
         batch_size: Images in one forward pass.
         listener: Hears of the progress.
@@ -95,7 +98,8 @@ def protocol_table(
         source, format, images = own_data(_recipe(entries[0].folder), format, images)  # noqa: A001
     catalog = read_catalog(source, format=format, images=images, listener=listener)
     evaluator = Evaluator(catalog, split, read_truth(catalog, split), contours, device, batch_size, listener)
-    candidates, example = _measured(entries, evaluator, replicates)
+    with trusting(trust):
+        candidates, example = _measured(entries, evaluator, replicates)
     rows = _rows(entries, candidates)
     return Shown(
         tuple(rows),

@@ -25,6 +25,7 @@ from boxless.pseudo.store import ProposalStore
 from boxless.pseudo.table import DEFAULT_ANNOTATOR
 from boxless.pseudo.teacher import PROBE
 from boxless.recipe import Text
+from boxless.trust import trusting
 from boxless.types import Item, Prediction
 
 KEPT, OVERLAYS, QUALITY = ".proposals", "overlays", "quality.json"
@@ -68,6 +69,7 @@ def annotate(
     quality: bool = False,
     format: str = "auto",  # noqa: A002
     images: str | Path | None = None,
+    trust: bool = False,
     device: str = "auto",
     listener: Listener | None = None,
 ) -> Annotated:
@@ -100,6 +102,7 @@ def annotate(
             oracle's knowledge, by which nothing is chosen. Stages are made anew for it, which takes as long again.
         format: The format of ``source``, if it is not to be found out.
         images: Where the pictures are, for formats that list them.
+        trust: Whether a classifier's run may have the code loaded that its recipe names, see `boxless.trust`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         listener: Hears of the progress.
 
@@ -119,16 +122,17 @@ def annotate(
     catalog = read_catalog(source, format=format, images=images, listener=hears)
     items = _items(catalog, split, folder)
     truth = _truth(catalog, split) if quality else None
-    opened = open_material(
-        teacher,
-        catalog,
-        backbone=backbone,
-        image_size=image_size,
-        device=device,
-        text=text,
-        folder=folder / KEPT,
-        listener=hears,
-    )
+    with trusting(trust):
+        opened = open_material(
+            teacher,
+            catalog,
+            backbone=backbone,
+            image_size=image_size,
+            device=device,
+            text=text,
+            folder=folder / KEPT,
+            listener=hears,
+        )
     made_from = made.made_from(opened.material)
     made.admit(catalog.items)
     with ProposalStore(folder / KEPT, made.settings, {**made_from, **opened.digests()}) as store:

@@ -19,6 +19,7 @@ from boxless.errors import ConfigError
 from boxless.methods import DEFAULT_ZERO_SHOT
 from boxless.methods.base import Method
 from boxless.recipe import Text
+from boxless.trust import refuse_code
 from boxless.types import Localization
 
 OWN = "own"
@@ -135,9 +136,11 @@ def check_teacher(name: str, classes: Sequence[str]) -> None:
         check_name(name)
         return
     if Path(name).is_dir():
-        from boxless.runs import read_card
+        from boxless.recipe import read_recipe
+        from boxless.runs import RECIPE, read_card
 
         _refuse_other_classes(name, read_card(Path(name))["classes"], classes)
+        refuse_code(read_recipe(Path(name) / RECIPE), Path(name) / RECIPE)  # now, and not when it is opened
         return
     if not timm.is_model(name):
         raise ConfigError(

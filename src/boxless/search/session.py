@@ -23,6 +23,7 @@ from boxless.search.ledger import OUTCOME, PLAN, SEARCH_VERSION, Ledger, Trial, 
 from boxless.search.prepare import Prepared, prepare, remove_features
 from boxless.search.space import check_space, default_space, distributions, merge, parse, text_of
 from boxless.settings import build
+from boxless.trust import flag, is_trusting, refuse_code, trusting
 
 BUSY = "another search is at work in this folder; wait for it, or choose another one with --out."
 
@@ -113,6 +114,7 @@ def resume(
     concurrent: int | None = None,
     device: str | None = None,
     address: str | None = None,
+    trust: bool = False,
     listener: Listener | None = None,
 ) -> Found:
     """Go on with a search: trials that ended stay as they are, others go on from their last checkpoints.
@@ -125,11 +127,12 @@ def resume(
         concurrent: As in `Plan`.
         device: As in `Plan`.
         address: Of a Ray cluster; None works on this machine alone.
+        trust: Whether code that the search's recipe names may be loaded, see `boxless.trust`.
         listener: Hears of the progress.
 
     Raises:
         RunError: There is no search, or it is at work.
-        ConfigError: More trials are entered than asked for.
+        ConfigError: More trials are entered than asked for, or the recipe names code.
     """
     check_installed()
     folder = folder.absolute()
@@ -139,7 +142,8 @@ def resume(
     plan = build(Plan, {**kept["plan"], **changes}, "search")
     space = {name: each for name, value in kept["space"].items() if (each := parse(name, value)) is not None}
     prepared = Prepared(from_dict(kept["recipe"], str(folder / PLAN)), kept["stage"], kept["epochs"])
-    with locked(folder, wait=0, busy=BUSY):
+    with trusting(trust), locked(folder, wait=0, busy=BUSY):
+        refuse_code(prepared.recipe, folder / PLAN)
         entered = len(Ledger(folder, prepared.stage).trials())
         if entered > plan.trials:
             raise ConfigError(f"{folder}: {entered} trials are there already; ask for {entered} or more with --trials.")
@@ -164,7 +168,7 @@ def _run(
     ledger = Ledger(folder, prepared.stage)
     trials = ledger.trials()
     ended = sum(trial.state != "waiting" for trial in trials)
-    fatal, again = None, f"boxless search --resume --out {quote(str(folder))}"
+    fatal, again = None, f"boxless search --resume --out {quote(str(folder))}{flag(prepared.recipe)}"
     if ended < plan.trials:
         if ended or len(trials) > ended:
             listener.note(f"{ended} trials have ended, {len(trials) - ended} go on from their last checkpoints.")
@@ -223,6 +227,7 @@ def _tune(
             "recipe": recipe.to_dict(),
             "stage": prepared.stage,
             "threads": max(1, int(plan.cpus)),
+            "trust": is_trusting(),
             "device": "cpu" if plan.device == "auto" and not plan.gpus else plan.device,
         }
         tuning.run(

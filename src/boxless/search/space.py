@@ -13,6 +13,7 @@ from boxless.errors import ConfigError
 from boxless.methods.base import Method, Space
 from boxless.recipe import Recipe
 from boxless.settings import check
+from boxless.trust import refuse_name
 
 _THESIS = Space(1e-5, 1.0, log=True)
 # The thesis trains by SGD alone. An update of AdamW is as large as the learning rate whatever the gradient is, and most
@@ -53,7 +54,11 @@ def read_space(entries: Iterable[str]) -> dict[str, Space | None]:
         if equals:
             found[name.strip()] = parse(name.strip(), yaml.safe_load(value) if value.strip()[:1] == "[" else value)
         else:
-            found |= {name: parse(name, value) for name, value in _flat(_read(Path(entry))).items()}
+            ranges = {name: parse(name, value) for name, value in _flat(_read(Path(entry))).items()}
+            for setting, each in ranges.items():
+                for choice in each.choices if each else ():
+                    refuse_name(setting, str(choice), entry)
+            found |= ranges
     return found
 
 

@@ -49,7 +49,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
 
     Args:
         config: The trial's ``folder``, that of the ``search``, the ``recipe`` that all start from, the ``stage`` that
-            is judged, ``threads`` and ``device``.
+            is judged, ``threads``, ``device``, and whether files are to be trusted.
     """
     from ray import tune
 
@@ -75,9 +75,11 @@ def _train(config: Mapping[str, Any], folder: Path, reporter: Reporter) -> None:
     from boxless.recipe import from_dict
     from boxless.search.prepare import give_boxes
     from boxless.training.session import train
+    from boxless.trust import trusting
 
     torch.set_num_threads(config["threads"])
     drawn = json.loads((folder / TRIAL).read_text(encoding="utf-8"))["settings"]
     recipe = with_settings(from_dict(config["recipe"], str(folder)), drawn)
     give_boxes(Path(config["search"]), folder)
-    train(recipe, folder, resume=(folder / RECIPE).exists(), device=config["device"], listener=reporter)
+    with trusting(config["trust"]):
+        train(recipe, folder, resume=(folder / RECIPE).exists(), device=config["device"], listener=reporter)

@@ -41,6 +41,7 @@ from boxless.training.selection import Settled, guard, past_of
 from boxless.training.tracking import Tracker
 from boxless.training.val_boxes import STORE, ValBoxes, settle_boxes
 from boxless.training.validation import look_at_maps
+from boxless.trust import code_of, flag, refuse_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def train(
     Started by ``torchrun``, it uses every process as one device; the batch is shared among them.
 
     Args:
-        recipe: The settings; with ``resume`` those kept in the folder are used instead.
+        recipe: The settings; with ``resume`` those kept in the folder are used instead, and may name no other code than
+            these, see `boxless.trust`.
         folder: The run folder, made if need be.
         resume: Go on with an unfinished run.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -93,7 +95,8 @@ def train(
             return _train(recipe, catalog, folder, fabric, listener, stop)
         except KeyboardInterrupt:
             raise InterruptedRunError(
-                f"stopped; all that was done is saved. Go on with: boxless train --resume --out {quote(str(folder))}"
+                "stopped; all that was done is saved. Go on with: "
+                f"boxless train --resume --out {quote(str(folder))}{flag(recipe)}"
             ) from None
 
 
@@ -192,7 +195,9 @@ def _prepare(recipe: Recipe, folder: Path, *, resume: bool) -> Recipe:
             )
         if finished:
             raise RunError(f"{folder}: this run is finished; nothing is left to resume.")
-        return read_recipe(folder / runs.RECIPE)
+        kept = read_recipe(folder / runs.RECIPE)
+        refuse_code(kept, folder / runs.RECIPE, own=code_of(recipe).values())
+        return kept
     if recipe.method.name != AUTO:
         METHODS.load(recipe.method.name)  # a name that is wrong leaves no folder behind
     if int(os.environ.get("RANK", 0)) == 0:
