@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from boxless.data.catalog import Catalog, read_catalog
 from boxless.data.images import read_image
@@ -16,11 +17,9 @@ from boxless.listener import Listener, counter
 from boxless.predict.localizer import Localizer
 from boxless.predict.overlay import contact_sheet, tile
 from boxless.predict.writing import predict_to
-from boxless.protocol.evaluate import evaluate
 from boxless.protocol.report import Report
 from boxless.recipe import Recipe
-from boxless.report.curves import draw_curves
-from boxless.report.page import write_page
+from boxless.report.writing import write_report
 from boxless.training.session import train
 from boxless.types import Prediction
 
@@ -77,20 +76,16 @@ def run_demo(
         formats=("coco", "yolo", "voc", "labelstudio", "cvat", "csv"),
         progress=counter(listener, "predicting"),
     )
-    report = evaluate(localizer, SAMPLE, split="test", listener=listener)
     sheet = _picture(localizer, catalog, folder / "contact-sheet.png")
-    curves = draw_curves(folder / "curves.png", [report.curve()])
-    result = DemoResult(
-        report,
+    written = write_report(folder / "run", SAMPLE, device=device, listener=listener)
+    return DemoResult(
+        cast(Report, written.report),  # there is one: the sample's classes are known
         outcome.images_per_second,
         sheet,
-        folder / "index.html",
+        written.path,
         folder / "run",
         trained.refused + outcome.refused,
     )
-    pictures = {"Test images with the predicted box and, dashed, the true one": sheet, "Box accuracy": curves}
-    write_page(result.page, "boxless demo", result.header(), result.rows(), pictures, localizer.run.card)
-    return result
 
 
 def _make_room(folder: Path) -> None:

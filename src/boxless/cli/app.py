@@ -11,7 +11,22 @@ import typer
 from typer.core import TyperGroup
 
 from boxless import __version__
-from boxless.cli import annotate, benchmark, demo, doctor, evaluate, explain, inspect, predict, search, show, train
+from boxless.cli import (
+    annotate,
+    app_page,
+    benchmark,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    inspect,
+    predict,
+    report,
+    search,
+    show,
+    train,
+)
 from boxless.cli import list as listing
 from boxless.errors import BoxlessError, InterruptedRunError
 
@@ -64,6 +79,9 @@ _add("inspect", inspect.inspect)
 _add("train", train.train)
 _add("predict", predict.predict)
 _add("evaluate", evaluate.evaluate)
+_add("report", report.report)
+_add("app", app_page.app_page)
+_add("export", export.export)
 _add("explain", explain.explain)
 _add("annotate", annotate.annotate)
 _add("search", search.search)

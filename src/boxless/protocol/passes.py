@@ -32,11 +32,13 @@ class Mapped:
     sizes: list[tuple[int, int]]  # (width, height) of the originals
     maps: NDArray[np.float32]  # (b, side, side) in [0, 1], of the true class; of several that with the best score
     named: Named
+    logits: NDArray[np.float64]  # (b, k) class scores
 
     def only(self, kept: Sequence[int]) -> Mapped:
         """The batch without the images that are not kept."""
         named = Named(*(each[list(kept)] for each in (self.named.first, self.named.five, self.named.maps)))
-        return Mapped([self.items[i] for i in kept], [self.sizes[i] for i in kept], self.maps[list(kept)], named)
+        items, sizes = [self.items[i] for i in kept], [self.sizes[i] for i in kept]
+        return Mapped(items, sizes, self.maps[list(kept)], named, self.logits[list(kept)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Pass:
         if self.named:
             self._redraw(shown, images, items, torch.from_numpy(logits.argmax(axis=1)).to(run.device), best)
         first, five = top_k_class(logits, labels, 1), top_k_class(logits, labels, 5)
-        return Mapped(items, [each.size for each in decoded], maps, Named(first, five, shown))
+        return Mapped(items, [each.size for each in decoded], maps, Named(first, five, shown), logits)
 
     def _redraw(
         self, maps: NDArray[np.float32], images: Tensor, items: Sequence[Item], wanted: Tensor, had: Tensor

@@ -1,89 +1,82 @@
-"""One self-contained HTML page about a run: its figures, its pictures, and how they came about."""
+"""The page of a run: templates, style and scripts of this package put together into one file that needs no other.
+
+Nothing of it is loaded from anywhere, which the page's own policy forbids. Its scripts are named in that policy by
+their digests, so that no name of a class or a file can become one.
+"""
 
 from __future__ import annotations
 
+import gzip
 import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from html import escape
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from boxless.files import atomic_write
-
-STYLE = """\
-  :root { color-scheme: light dark; --ink: #26282c; --soft: #6a6e76; --paper: #fafaf8; --line: #dcdcd6; }
-  @media (prefers-color-scheme: dark) { :root { --ink: #e8e8e4; --soft: #a0a4ac; --paper: #18191c; --line: #36383e; } }
-  body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-         max-width: 100rem; margin: 0 auto; padding: 1rem 1.25rem 3rem; }
-  h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-  table { border-collapse: collapse; } td, th { padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--line);
-         text-align: left; vertical-align: top; } td { font-variant-numeric: tabular-nums; }
-  figure { margin: 1.5rem 0; } figcaption { color: var(--soft); }
-  img { max-width: 100%; height: auto; border: 1px solid var(--line); }
-  pre { overflow: auto; padding: .8rem; border: 1px solid var(--line); font-size: .85rem; }
-  .wide { overflow-x: auto; }
-"""
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-$style</style>
-</head>
-<body>
-<h1>$title</h1>
-<p>Learnt from image labels alone: no box and no mask was seen in training.</p>
-<div class="wide"><table>
-<thead><tr>$header</tr></thead>
-<tbody>
-$rows
-</tbody></table></div>
-<p>In brackets: 95 % bootstrap intervals over images. ORACLE: the threshold was chosen on the very boxes that are
-measured with, an upper bound and not what a user gets.</p>
-<h2>Pictures</h2>
-$pictures
-<h2>How the run came about</h2>
-<details><summary>The run's card</summary><pre>$card</pre></details>
-</body>
-</html>
-""")
-_FIGURE = '<figure><img src="data:image/png;base64,{1}" alt="{0}"><figcaption>{0}</figcaption></figure>'
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("boxes.js", "state.js", "tiles.js", "view.js", "figures.js", "start.js")
 
 
-def write_page(
-    path: Path,
-    title: str,
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    pictures: Mapping[str, Path],
-    card: Mapping[str, Any],
-) -> Path:
-    """Write the page, whole or not at all.
+def style(*names: str) -> str:
+    """The house's style sheet, and further ones of this package after it."""
+    return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", *names))
+
+
+def render(facts: Mapping[str, Any], data: Mapping[str, Any], pictures: Sequence[str]) -> bytes:
+    """The page.
 
     Args:
-        path: The HTML file.
-        title: Its heading.
-        header: The titles of the table's columns.
-        rows: The table: a figure's name, and its values.
-        pictures: PNG files by what they show; they are put into the page.
-        card: The run's card.
+        facts: What the template shows.
+        data: What the scripts read.
+        pictures: JPEG files as base64, in the order of the data's images.
     """
-    page = _PAGE.substitute(
-        style=STYLE,
-        title=escape(title),
-        header="".join(f"<th>{escape(name)}</th>" for name in header),
-        rows="\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows),
-        pictures="\n".join(_FIGURE.format(escape(caption), _encoded(file)) for caption, file in pictures.items()),
-        card=escape(json.dumps(card, indent=2, ensure_ascii=False)),
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = f'(() => {{\n"use strict";\n{script}}})();\n'
+    drawing = _plotly()
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    with atomic_write(path) as file:
-        file.write(page)
-    return path
+    page = environment.get_template("report.html.j2").render(
+        **facts,
+        style=style("report.css"),
+        script=script,
+        policy=f"'{_digest(script)}' '{_digest(drawing)}'",
+        data=as_json(data),
+        plotly=_packed(drawing),
+        pictures=pictures,
+    )
+    return page.encode("utf-8", "backslashreplace")  # names of files may hold what is no text
 
 
-def _encoded(picture: Path) -> str:
-    return b64encode(picture.read_bytes()).decode()
+def as_json(value: Any) -> str:
+    """JSON that ends no script element, whatever texts it holds."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+@cache
+def _plotly() -> str:
+    """The script of plotly, from its package."""
+    from importlib.util import find_spec
+
+    found = find_spec("plotly")
+    folder = Path(str(found.origin)).parent if found else Path()  # importing all of it would take half a second
+    text = (folder / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    return text.replace("\r\n", "\n")  # as a browser reads a script element
+
+
+@cache
+def _packed(text: str) -> str:
+    return b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def _digest(script: str) -> str:
+    return "sha256-" + b64encode(sha256(script.encode()).digest()).decode()

@@ -11,7 +11,7 @@ from typing import Any
 
 from boxless.files import atomic_write
 from boxless.methods.base import Space
-from boxless.report.page import STYLE
+from boxless.report.page import style
 from boxless.search.ledger import Trial
 from boxless.search.plots import draw_progress, draw_settings
 from boxless.search.results import setting, shown
@@ -76,7 +76,7 @@ def write_page(path: Path, value: Mapping[str, Any], trials: Sequence[Trial], sp
     mark = "ORACLE: search" if value["criterion"] == "oracle" else "Search"
     header = ("trial", "state", measure, "epochs", *space, "folder", "")
     page = _PAGE.substitute(
-        style=STYLE,
+        style=style(),
         title=escape(f"{mark} of {value['method']}"),
         summary=escape(f"{len(entries)} trials: {told}."),
         selected_by=escape(value["selected_by"]),
