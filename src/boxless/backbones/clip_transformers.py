@@ -43,7 +43,7 @@ class OpenClipTower(ClipTower):
         rest = (-images.shape[3] % self.patch, -images.shape[2] % self.patch)
         patches = self.visual.conv1(F.pad(images, (0, rest[0], 0, rest[1])))
         grid = (int(patches.shape[2]), int(patches.shape[3]))
-        own = self.visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        own = self.visual.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
         places = resample_abs_pos_embed(self.visual.positional_embedding[None], grid, self.visual.grid_size)
         x = torch.cat([own, patches.flatten(2).mT], 1) + places.to(patches.dtype)
         return self.visual.ln_pre(x), grid

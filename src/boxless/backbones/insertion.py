@@ -102,7 +102,7 @@ def _as_grid(output: Tensor, layout: Layout, prefix_tokens: int, size: tuple[int
         return output
     if layout == "channels last":
         return output.permute(0, 3, 1, 2)
-    return output[:, prefix_tokens:].transpose(1, 2).reshape(len(output), -1, *size)
+    return output[:, prefix_tokens:].transpose(1, 2).reshape(output.shape[0], -1, *size)
 
 
 def _as_output(grid: Tensor, layout: Layout, prefix: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class Session:
             images = images.to(self._weight.device, self._weight.dtype)
         with torch.set_grad_enabled(False):  # the hook of the first kept layer turns it on
             scores: Any = self.model(images.clone() if images.is_inference() else images)
-        if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
+        if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != images.shape[0]:
             got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
             raise ConfigError(f"the model gives {got} and not class scores (images, classes); maps need a classifier.")
         if missing := [name for name in self.layers if name not in self._kept]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, final
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor
 
@@ -81,12 +80,15 @@ class ACoL(Method):
         classes = asked_classes(logits, classes)
         fused = []
         for column in classes.unbind(1):  # what is erased depends on the class
-            second = self._complement(grid, first, F.one_hot(column, self.num_classes))
-            both = (normalize(pick(maps, column[:, None])) for maps in (first, second))
-            fused.append(torch.maximum(*both))  # as the paper fuses them
+            seen = normalize(pick(first, column[:, None]))
+            second = normalize(pick(self._erased(grid, seen), column[:, None]))
+            fused.append(torch.maximum(seen, second))  # as the paper fuses them
         return Localization(logits, torch.cat(fused, 1), classes)
 
     def _complement(self, grid: Tensor, first: Tensor, targets: Tensor) -> Tensor:
         """The second classifier's maps (b, k, h, w) of the grid without what the first one saw of these classes."""
-        maps: Tensor = self.second(grid * (attention(first, targets) < self.threshold))
+        return self._erased(grid, attention(first, targets))
+
+    def _erased(self, grid: Tensor, seen: Tensor) -> Tensor:
+        maps: Tensor = self.second(grid * (seen < self.threshold))
         return maps

@@ -118,6 +118,11 @@ class Method(nn.Module, ABC):
             module.eval()
         return self
 
+    @property
+    def not_exported(self) -> str:
+        """Why `localize` cannot become a graph of ONNX operations; empty where it can."""
+        return ""
+
     def name_classes(self, texts: ClassTexts) -> None:
         """Take the embeddings of class names, once and before training, into buffers that are part of the state.
 

@@ -108,6 +108,10 @@ class CLIPES(ZeroShot):
         take(self.words, texts.embed(self.background))
         self.left_out.copy_(torch.tensor(left_out))
 
+    @property
+    def not_exported(self) -> str:
+        return "its maps are gradients, and it cuts boxes out of them outside the network"
+
     def scores(self, images: Tensor) -> Tensor:
         return self.classify(self.backbone.embeddings(images)[0])
 

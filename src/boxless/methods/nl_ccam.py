@@ -126,7 +126,10 @@ def ranks(logits: Tensor, classes: Tensor) -> Tensor:
         logits: (b, k) class scores.
         classes: (b, n) the classes asked for.
     """
-    order = logits.argsort(stable=True, dim=1, descending=True)
+    if torch.compiler.is_exporting():  # ONNX has no sort by that name, but its own keeps equal ones in order too
+        order = logits.argsort(1, descending=True)
+    else:
+        order = logits.argsort(stable=True, dim=1, descending=True)
     place = order.argsort(1)[:, None].expand(-1, classes.shape[1], -1)
     asked = place.gather(2, classes[:, :, None])
     return torch.where(place == asked, 0, place + (place < asked))

@@ -19,7 +19,7 @@ from boxless.losses.classification import classification
 from boxless.methods.base import Method, Paper, Space, asked_classes, pick
 from boxless.methods.head import ClassHead
 from boxless.ops.maps import normalize, resize
-from boxless.ops.otsu import otsu_thresholds
+from boxless.ops.otsu_of_tensors import otsu_of_tensors
 from boxless.pseudo.scoring import RegionScorer
 from boxless.pseudo.sources import Attention, MapSource, Spectral
 from boxless.types import Batch, Localization
@@ -92,6 +92,11 @@ class SelfSupervised(Method):
             backbone, num_classes, blocks=blocks, stride=stride, fuse=fuse, hidden=hidden, dropout=dropout
         )
 
+    @property
+    def not_exported(self) -> str:
+        spectral = isinstance(self.source, Spectral)
+        return "its maps are eigenvectors, which ONNX has no operation for; train it on attention" if spectral else ""
+
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         return {"classification": classification(self.scores(batch.images), batch)}
 
@@ -109,17 +114,22 @@ class SelfSupervised(Method):
     def _best(self, maps: Tensor, images: Tensor, classes: Tensor) -> Tensor:
         """The map (b, n) of each class asked for (b, n), out of maps (b, m, h', w'): the first of equal ones."""
         scorer = RegionScorer(self.as_classifier(), images, classes[:, 0], self.num_classes)
-        count = maps.shape[1]
-        owners = torch.arange(len(maps), device=maps.device).repeat_interleave(count)
+        count, every = maps.shape[1], maps.flatten(0, 1)
+        owners = torch.arange(maps.shape[0], device=maps.device).repeat_interleave(count)
         size = (images.shape[2], images.shape[3])
         parts = []
-        for some, of in zip(torch.split(maps.flatten(0, 1), CHUNK), torch.split(owners, CHUNK), strict=True):
+        for some, of in zip(_chunks(every), _chunks(owners), strict=True):
             shown = foregrounds(some, size)
             flat = ~shown.flatten(1).any(1, keepdim=True).cpu()
             parts.append(scorer.posteriors(of, shown).masked_fill(flat, NEVER))
-        scores = torch.cat(parts).reshape(len(maps), count, -1)  # float64, on the processor
+        scores = torch.cat(parts).reshape(maps.shape[0], count, -1)  # float64, on the processor
         asked = scores.gather(2, classes[:, None].cpu().expand(-1, count, -1))
         return asked.argmax(1).to(classes.device)
+
+
+def _chunks(values: Tensor) -> tuple[Tensor, ...]:
+    """The passes that values are cut into; a graph has one pass, for batches of any length."""
+    return (values,) if torch.compiler.is_exporting() else torch.split(values, CHUNK)
 
 
 def has_attention(backbone: Backbone) -> bool:
@@ -137,7 +147,7 @@ def foregrounds(maps: Tensor, size: tuple[int, int]) -> Tensor:
     Nothing is in a map that is flat.
     """
     large = resize(maps[:, None], size)[:, 0]
-    thresholds = torch.from_numpy(otsu_thresholds(large.cpu().numpy())).to(large)
+    thresholds = otsu_of_tensors(large.cpu()).to(large)
     highest = large.amax((1, 2))
     above = large > (thresholds * highest)[:, None, None]
     return above & (highest > large.amin((1, 2)))[:, None, None]

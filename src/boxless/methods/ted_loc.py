@@ -239,7 +239,7 @@ class TeDLoc(Method):
 
     def _objectness(self, patches: Patches) -> Tensor:
         """What the patch classifier says before the sigmoid, (b, h, w)."""
-        vector = self.patch_classifier.weight.expand(len(patches.coarse), -1, -1)
+        vector = self.patch_classifier.weight.expand(patches.coarse.shape[0], -1, -1)
         return self.decoder.products(patches, vector)[:, 0] + self.patch_classifier.bias
 
     def _named(self, patches: Patches, objectness: Tensor) -> Tensor:

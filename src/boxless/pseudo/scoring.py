@@ -118,7 +118,7 @@ class RegionScorer:
                 f"{self.num_classes}; take one that was trained on these classes, in this order."
             )
         posteriors = logits.cpu().double().softmax(1)  # float32 would call all that a sure classifier sees equal
-        if not posteriors.isfinite().all():
+        if not torch.compiler.is_exporting() and not posteriors.isfinite().all():
             raise ConfigError(
                 "the classifier that scores proposals gives scores that are not finite; run it in single precision, "
                 "and check its weights and the normalisation of the images."
@@ -164,7 +164,7 @@ def _check(images: Any, labels: Tensor, num_classes: int) -> None:
             f"labels of shape {tuple(labels.shape)} and type {labels.dtype}: expected a whole number for each of the "
             f"{len(images)} images."
         )
-    if labels.min() < 0 or labels.max() >= num_classes:
+    if not torch.compiler.is_exporting() and (labels.min() < 0 or labels.max() >= num_classes):
         raise DataError(
             f"labels run from {int(labels.min())} to {int(labels.max())}; with {num_classes} classes they are "
             f"0 to {num_classes - 1}."

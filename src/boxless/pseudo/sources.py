@@ -188,7 +188,7 @@ def class_attention(backbone: Backbone, images: Tensor) -> Tensor:
         grid, (attention,) = _run(backbone, images, -1, (layer,))
     shape, (rows, columns) = tuple(attention.shape), grid.shape[2:]
     tokens = backbone.prefix_tokens + rows * columns
-    if len(shape) != 4 or shape[0] != len(grid) or shape[2:] != (tokens, tokens):
+    if len(shape) != 4 or shape[0] != grid.shape[0] or shape[2:] != (tokens, tokens):
         raise _no_attention(backbone, f"its last block gives {shape}, and not attention of all tokens to all tokens")
     found = exact(attention[:, :, 0, backbone.prefix_tokens :]).nan_to_num(0.0)
     return found.reshape(*shape[:2], rows, columns)
