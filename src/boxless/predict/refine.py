@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 RADIUS = 1 / 16  # of the guided filter's windows, in sides of the map
-SMOOTHNESS = 1e-2  # its epsilon, for colours in [0, 1]: below this variance a window counts as flat
+SMOOTHNESS = 1e-3  # its epsilon, for colours in [0, 1]: below this variance a window counts as flat
 SIGMA_RGB, SIGMA_XY = 13.0, 1 / 4  # of the CRF's kernel: in values of [0, 255], and in sides of the map
 PULL = 3.0  # how much the CRF's neighbours say, beside a map's own logit
 ROUNDS = 5  # of the mean field

@@ -72,7 +72,8 @@ class Steady:
             for place, index in enumerate(said.classes[i].tolist()):
                 weight, past = self._maps.get(index, (0.0, said.maps[i, place]))
                 weight *= share
-                steadied[i, place] = (weight * past + said.maps[i, place]) / (weight + 1)
+                mean = (weight * past + said.maps[i, place]) / (weight + 1)
+                steadied[i, place] = np.minimum(mean, 1)  # but for the last digit it is not above
                 kept[index] = weight + 1, steadied[i, place].copy()
             self._maps = kept
         return replace(said, logits=scores, maps=steadied)
