@@ -31,7 +31,7 @@ def app_page(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    r"""Look through boxes on a page: accept, reject or correct them; export what you accepted.
+    r"""Review boxes on a page: accept, reject or correct them.
 
     \b
       boxless app runs/photos new-photos

@@ -34,7 +34,7 @@ def export(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    r"""Write a run as one ONNX file that gives the same answers without torch.
+    r"""Write a run as one ONNX file that gives the same answers.
 
     \b
       boxless export runs/photos --onnx photos.onnx --check photos

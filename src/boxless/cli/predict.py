@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from boxless.cli.options import BatchSize, Device, Json, Trust, parse_formats, parse_options
+from boxless.errors import ConfigError
 
 if TYPE_CHECKING:
+    from boxless.cli.output import Output
+    from boxless.predict.localizer import Localizer
+    from boxless.predict.options import Options
+    from boxless.predict.video import VideoOutcome
     from boxless.predict.writing import Outcome
 
 
@@ -64,7 +70,7 @@ def predict(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    r"""Find objects in any number of images, or in videos; write annotations.
+    r"""Find objects in images or videos; write annotations.
 
     \b
       boxless predict runs/photos new-photos --out boxes
@@ -75,13 +81,12 @@ def predict(
     how many maps are not to be trusted.
     """
     from boxless.cli.output import Output
-    from boxless.listener import counter
 
     wanted = parse_formats(formats)
     with Output(as_json=as_json) as output:
         from boxless.predict.label_map import read_label_map
         from boxless.predict.localizer import Localizer
-        from boxless.predict.writing import predict_to
+        from boxless.predict.video_io import is_video
         from boxless.protocol.provenance import GIVEN
 
         localizer = Localizer.load(run, device=device, trust=trust)
@@ -95,42 +100,114 @@ def predict(
             tile=tile,
             label_map=None if label_map is None else read_label_map(label_map, localizer.engine.classes),
         )
+        videos = [each for each in sources if is_video(each)]
+        images = [each for each in sources if not is_video(each)]
+        if not videos and (every != 1 or smooth):
+            raise ConfigError("--every and --smooth are for videos, and there is none among the sources.")
+        job = _Job(output, localizer, options, Path(out), overlays, overwrite, batch_size)
+        said: dict[str, Any] = {"out": out}
+        if images:
+            said |= job.images(images, wanted, maps=maps, workers=workers)
+        if videos:
+            said["videos"] = job.videos(videos, every=every, smooth=smooth)
+        said["selected_by"] = localizer.engine.selected_by
+        said["threshold_from"] = localizer.engine.threshold_from if threshold is None else GIVEN
+        output.say(f"selected by {said['selected_by']}; threshold from {said['threshold_from']}")
+        output.finish(said, job.refused)
+
+
+@dataclass(slots=True)
+class _Job:
+    """What images and videos of one call have in common."""
+
+    output: Output
+    localizer: Localizer
+    options: Options
+    out: Path
+    overlays: bool
+    overwrite: bool
+    batch_size: int | None
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+    def images(self, sources: list[str], formats: list[str], *, maps: bool, workers: int | None) -> dict[str, Any]:
+        """Predict images, and say what was written."""
+        from boxless.listener import counter
+        from boxless.predict.writing import predict_to
+
         outcome = predict_to(
-            localizer,
+            self.localizer,
             sources,
-            Path(out),
-            formats=wanted,
-            options=options,
+            self.out,
+            formats=formats,
+            options=self.options,
             maps=maps,
-            overlays=overlays,
-            overwrite=overwrite,
-            batch_size=batch_size,
+            overlays=self.overlays,
+            overwrite=self.overwrite,
+            batch_size=self.batch_size,
             workers=workers,
-            progress=counter(output.listener, "images"),
+            progress=counter(self.output.listener, "images"),
         )
-        output.listener.end()
-        files = dict(zip(wanted, map(str, outcome.files), strict=True))
-        output.say(_counted(outcome))
-        extras = [name for name, asked in (("maps", maps), ("overlays", overlays), ("masks", masks)) if asked]
+        self.output.listener.end()
+        self.refused += outcome.refused
+        files = dict(zip(formats, map(str, outcome.files), strict=True))
+        self.output.say(_counted(outcome))
+        asked = {"maps": maps, "overlays": self.overlays, "masks": self.options.masks}
+        extras = [(name, str(self.out / name)) for name, wanted in asked.items() if wanted]
         for each in outcome.warnings:
-            output.listener.note(each.sentence())
-        output.table([*files.items(), *((name, str(Path(out) / name)) for name in extras)])
-        selected_by = localizer.engine.selected_by
-        threshold_from = localizer.engine.threshold_from if threshold is None else GIVEN
-        output.say(f"selected by {selected_by}; threshold from {threshold_from}")
-        output.finish(
-            {
-                "out": out,
-                "selected_by": selected_by,
-                "threshold_from": threshold_from,
-                "files": files,
-                "written": outcome.written,
-                "skipped": outcome.skipped,
-                "images_per_second": outcome.images_per_second,
-                "warnings": {each.kind: {"count": each.count, "example": each.example} for each in outcome.warnings},
-            },
-            outcome.refused,
-        )
+            self.output.listener.note(each.sentence())
+        self.output.table([*files.items(), *extras])
+        return {
+            "files": files,
+            "written": outcome.written,
+            "skipped": outcome.skipped,
+            "images_per_second": outcome.images_per_second,
+            "warnings": {each.kind: {"count": each.count, "example": each.example} for each in outcome.warnings},
+        }
+
+    def videos(self, paths: list[str], *, every: int, smooth: float) -> list[dict[str, Any]]:
+        """Predict videos, each into a folder of its own that is called like it, and say what was written."""
+        from boxless.listener import counter
+        from boxless.predict.video import predict_video
+
+        said = []
+        for path, folder in zip(paths, _folders(paths, self.out), strict=True):
+            outcome = predict_video(
+                self.localizer,
+                path,
+                folder,
+                self.options,
+                smooth=smooth,
+                every=every,
+                overlays=self.overlays,
+                overwrite=self.overwrite,
+                batch_size=self.batch_size,
+                progress=counter(self.output.listener, "frames"),
+            )
+            self.output.listener.end()
+            self.refused += outcome.refused
+            self.output.say(
+                f"{path}: {outcome.frames:,} frames, {outcome.found:,} of them with a box, "
+                f"{outcome.frames_per_second:.1f} a second{'; the overlay is without sound' if _mute(outcome) else ''}"
+            )
+            for each in outcome.warnings:
+                self.output.listener.note(each.sentence())
+            self.output.table([(file.name, str(file)) for file in outcome.files])
+            said.append(asdict(outcome))
+        return said
+
+
+def _mute(outcome: VideoOutcome) -> bool:
+    return outcome.sound and any(file.suffix == ".mp4" for file in outcome.files)
+
+
+def _folders(paths: list[str], out: Path) -> list[Path]:
+    """A folder for each video, by its name; numbered where two are called the same."""
+    names: list[str] = []
+    for path in paths:
+        stem = Path(path).stem
+        taken = [f"{stem}-{number}" for number in range(2, len(paths) + 1)]
+        names.append(next(name for name in [stem, *taken] if name not in names))
+    return [out / name for name in names]
 
 
 def _counted(outcome: Outcome) -> str:

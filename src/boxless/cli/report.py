@@ -40,7 +40,7 @@ def report(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    r"""Look at a run: one page with its figures, its images, and a slider for the threshold.
+    r"""Look at a run: its figures, its images, and a threshold slider.
 
     \b
       boxless report runs/photos --open

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ BOX = (10, 20, 50, 60)  # of 100 x 100 images
 
 class Brightness:
     """The map is the brightness of red, the class red; or, if it looks at little, at the upper half of it alone."""
+
+    backbone = SimpleNamespace(any_size=True)
 
     def __init__(self, *, half: bool) -> None:
         self.half = half
@@ -48,6 +52,7 @@ class FakeRun:
     classes: tuple[str, ...] = ("blue", "red")
     multi_label: bool = False
     digest: str = "x"
+    card: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -63,7 +68,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs are brightness, those whose name ends with b of the upper half; the folders that were loaded."""
     folders: list[str] = []
 
-    def load(folder: str | Path, device: str = "auto") -> Localizer:
+    def load(folder: str | Path, device: str = "auto", *, trust: bool = False) -> Localizer:
         folders.append(str(folder))
         method = Brightness(half=str(folder).endswith("b"))
         return Localizer(FakeRun(Path(folder), method, read_recipe(Path(folder) / "recipe.yaml")))  # type: ignore[arg-type]

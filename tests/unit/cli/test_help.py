@@ -45,8 +45,8 @@ def test_every_verb_speaks_json(verb: str) -> None:
 def test_verbs_are_listed_in_the_order_of_the_work_with_whole_sentences() -> None:
     text = shown("--help", columns=78)
     assert VERBS == [
-        "demo", "inspect", "train", "predict", "evaluate", "report", "explain", "annotate", "search", "benchmark",
-        "list", "show", "doctor",
+        "demo", "inspect", "train", "predict", "evaluate", "report", "app", "export", "explain", "annotate", "search",
+        "benchmark", "list", "show", "doctor",
     ]  # fmt: skip
     places = [text.index(f"\n  {verb} ") for verb in VERBS]
     assert places == sorted(places)

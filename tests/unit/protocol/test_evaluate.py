@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +36,8 @@ Boxes = tuple[float, ...] | Sequence[tuple[float, ...]] | None
 class Brightness:
     """The brightest channel is the class, brightness the map: every box is known by hand."""
 
+    backbone = SimpleNamespace(any_size=True)
+
     def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
         logits = images.mean((2, 3))[:, [2, 0]]
         asked = logits.argmax(1, keepdim=True) if classes is None else classes
@@ -47,6 +49,7 @@ class Brightness:
 class Ranked:
     """Eight classes. The green of the first pixel says where the true class ranks; false classes' maps are mirrored."""
 
+    backbone = SimpleNamespace(any_size=True)
     ORDERS = ((0, 2, 3, 4, 5, 6, 7, 1), (2, 3, 0, 4, 5, 6, 7, 1), (2, 3, 4, 5, 6, 7, 0, 1))  # 0: the true class
 
     def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
@@ -68,6 +71,7 @@ class FakeRun:
     classes: tuple[str, ...] = CLASSES
     multi_label: bool = False
     digest: str = "x"
+    card: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
 
     @property
