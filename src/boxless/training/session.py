@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -36,6 +38,7 @@ from boxless.training.kept import Kept
 from boxless.training.labelling import PSEUDO, Labelling, plan, settle
 from boxless.training.loop import CHECKPOINT, Loop, Plan
 from boxless.training.naming import name_classes, settle_text
+from boxless.training.presence import learn_presence
 from boxless.training.resolve import AUTO, resolve
 from boxless.training.selection import Settled, guard, past_of
 from boxless.training.tracking import Tracker
@@ -135,7 +138,8 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
         listener.note(each.sentence("maps looked at"))
     refused = _refused_anywhere([*_refused(train_set), *_refused(val_set)], fabric)
     if fabric.is_global_zero:
-        _finish(folder, method, recipe, catalog, settled, watched, progress, refused, warned, caches)
+        present = learn_presence(recipe, catalog, method, settled, val_set, folder, listener)
+        _finish(folder, method, recipe, catalog, settled, watched, progress, refused, warned, caches, present)
     fabric.barrier()
     return Trained(folder, progress, refused)
 
@@ -255,6 +259,7 @@ def _finish(
     refused: tuple[tuple[str, str], ...],
     warned: tuple[Warned, ...],
     caches: list[FeatureCache],
+    present: Mapping[str, Any],
 ) -> None:
     facts = {
         "supervision": settled.supervision(zero_shot=bool(method.needs.text)),
@@ -262,6 +267,7 @@ def _finish(
         "threshold": settled.threshold(),
         "criteria": settled.criteria(runs.WEIGHTS),
         **({} if watched is None else {"guard": watched.to_dict()}),
+        **present,
         "training_seconds": round(progress.seconds, 1),
         "refused": dict(refused),
         "map_warnings": {each.kind: {"count": each.count, "of": each.total} for each in warned},
