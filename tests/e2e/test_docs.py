@@ -24,6 +24,7 @@ from typer.main import get_command
 from boxless import api
 from boxless.cli.app import app
 from boxless.methods import METHODS
+from boxless.predict.options import Options
 from boxless.recipe import Recipe
 from boxless.training import session
 
@@ -141,8 +142,10 @@ def check_command(words: list[str], where: str, *, whole: bool = True) -> None:
 
 
 def known(setting: str) -> bool:
-    """Whether a recipe has it, of any method or pseudo-label source."""
-    section, _, name = setting.partition(".")
+    """Whether a recipe has it, of any method or pseudo-label source; without a section, prediction."""
+    section, dot, name = setting.partition(".")
+    if not dot:
+        return section in Options.__dataclass_fields__
     if section == "method":
         return name in ("name", "NAME") or any(
             name in inspect.signature(METHODS.load(each)).parameters for each in METHODS
