@@ -22,6 +22,7 @@ from boxless.cli import (
     export,
     inspect,
     predict,
+    push,
     report,
     search,
     show,
@@ -82,6 +83,7 @@ _add("evaluate", evaluate.evaluate)
 _add("report", report.report)
 _add("app", app_page.app_page)
 _add("export", export.export)
+_add("push", push.push)
 _add("explain", explain.explain)
 _add("annotate", annotate.annotate)
 _add("search", search.search)

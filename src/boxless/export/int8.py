@@ -20,17 +20,30 @@ from boxless.stream import batched
 
 RIGHT = 0.5  # the IoU from which a box is right
 OPERATORS = ("Conv", "MatMul", "Gemm")
+FEWEST = 4  # inputs of a convolution whose weights are quantised
 
 
 def quantize(source: Path, target: Path) -> None:
-    """Write the model in ``source`` with weights in 8 bits; activations become so at each pass, from their range."""
+    """Write the model in ``source`` with weights in 8 bits; activations become so at each pass, from their range.
+
+    Convolutions of few inputs keep their weights: the first of a network, and those of each channel by itself. They are
+    a small part of a file, and with them half of what is lost in accuracy and in speed.
+    """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    model = onnx.load(source)
+    inputs = {each.name: each.dims[1] for each in model.graph.initializer if len(each.dims) == 4}
+    kept = [n.name for n in model.graph.node if n.op_type == "Conv" and inputs.get(n.input[1], 0) < FEWEST]
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # it advises its own developers
     try:
         quantize_dynamic(
-            source, target, weight_type=QuantType.QUInt8, op_types_to_quantize=list(OPERATORS), per_channel=False
+            source,
+            target,
+            weight_type=QuantType.QUInt8,  # the only one that onnxruntime's integer convolution takes
+            op_types_to_quantize=list(OPERATORS),
+            nodes_to_exclude=kept,
         )
     finally:
         logging.root.setLevel(level)

@@ -19,8 +19,7 @@ from boxless.files import atomic_write
 
 _PIXELS = "pixels"  # what torch's part of the graph takes
 _EXAMPLES = 2  # one would be taken for a constant
-_MOST, _SIDES = 2**16, (2, 512)  # images in a batch, and sides as multiples of _STEP, that the graph is traced for
-_STEP = 32
+_MOST = 2**16  # images in a batch; some operators of torch have different code for more
 
 
 def onnx_packages() -> Any:
@@ -78,7 +77,9 @@ def write_model(model: Any, file: Path) -> None:
 
 def _traced(graph: Graph, facts: Facts) -> Any:
     pixels = torch.zeros(_EXAMPLES, 3, facts.size, facts.size)
-    dynamic = {0: Dim("batch", max=_MOST)}
+    dynamic: dict[int, Any] = {0: Dim("batch", max=_MOST)}
+    if facts.any_size:
+        dynamic |= {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     try:
         with _quiet(), torch.no_grad():
             program = torch.export.export(graph.eval(), (pixels,), dynamic_shapes=(dynamic,), strict=False)

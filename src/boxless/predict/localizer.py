@@ -70,6 +70,29 @@ class Localizer:
 
         return cls(open_run(Path(path), device=device, trust=trust))
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        device: str = "auto",
+        trust: bool = False,
+    ) -> Localizer:
+        """Open a run on the Hugging Face Hub, as ``boxless push`` uploads it.
+
+        Args:
+            repo_id: ``owner/name``.
+            revision: A commit, tag or branch; a commit pins what is fetched for good.
+            token: In place of the one that ``hf auth login`` keeps.
+            device: As for `load`.
+            trust: As for `load`.
+        """
+        from boxless.export.hub import fetch_run
+
+        return cls.load(fetch_run(repo_id, revision=revision, token=token), device, trust=trust)
+
     @property
     def run(self) -> Run:
         """The run that looks at the images.

@@ -30,7 +30,10 @@ def test_help_fits_a_screen(verb: tuple[str, ...]) -> None:
     assert max(map(len, lines)) <= 100
 
 
-@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "report", "explain", "annotate", "search", "benchmark", "show"])
+@pytest.mark.parametrize(
+    "verb",
+    ["train", "predict", "evaluate", "report", "export", "push", "explain", "annotate", "search", "benchmark", "show"],
+)
 def test_examples_stand_on_lines_of_their_own(verb: str) -> None:
     lines = shown(verb, "--help").splitlines()
     assert sum(line.startswith(f"    boxless {verb} ") for line in lines) >= 2
@@ -45,8 +48,8 @@ def test_every_verb_speaks_json(verb: str) -> None:
 def test_verbs_are_listed_in_the_order_of_the_work_with_whole_sentences() -> None:
     text = shown("--help", columns=78)
     assert VERBS == [
-        "demo", "inspect", "train", "predict", "evaluate", "report", "app", "export", "explain", "annotate", "search",
-        "benchmark", "list", "show", "doctor",
+        "demo", "inspect", "train", "predict", "evaluate", "report", "app", "export", "push", "explain", "annotate",
+        "search", "benchmark", "list", "show", "doctor",
     ]  # fmt: skip
     places = [text.index(f"\n  {verb} ") for verb in VERBS]
     assert places == sorted(places)
