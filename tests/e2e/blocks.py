@@ -235,3 +235,16 @@ def make_maps(folder: Path) -> None:
             np.save(folder / "maps" / "test" / label / f"{number}.npy", np.random.default_rng(number).random((8, 8)))
     lines = (folder / "photos" / "boxes.csv").read_text().splitlines()
     (folder / "boxes.csv").write_text("\n".join(line for line in lines if not line.startswith(("train", "val"))) + "\n")
+
+
+def make_clip(folder: Path) -> None:
+    """A video of the test images, one after the other."""
+    import av
+
+    with av.open(str(folder / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(8):
+            picture = shape(number % 2, 40 + number)[0].resize((64, 64))
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())

@@ -28,7 +28,7 @@ from boxless.predict.options import Options
 from boxless.recipe import Recipe
 from boxless.training import session
 
-from .blocks import OUTPUT, PAGES, SHELL, Block, Page, World, blocks_of, make_maps, make_page
+from .blocks import OUTPUT, PAGES, SHELL, Block, Page, World, blocks_of, make_clip, make_maps, make_page
 
 COMMANDS = get_command(app).commands
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -40,6 +40,8 @@ RUNS: dict[str, dict[str, dict[str, Any]]] = {
     "docs/annotation-tools": {"runs/photos": {}},
     "docs/evaluation": {"runs/photos": {}, "runs/a": {"method": "cam"}, "runs/b": {"method": "cam", "seed": 1}},
     "docs/pseudo-labels": {"runs/cam": {"method": "cam"}},
+    "docs/refinement": {"runs/photos": {}},
+    "docs/video": {"runs/photos": {}},
 }
 
 
@@ -58,6 +60,8 @@ def test_the_blocks_of_a_page_run(
     make_page(tmp_path)
     if name == "docs/evaluation":
         make_maps(tmp_path)
+    if name == "docs/video":
+        make_clip(tmp_path)
     for folder, how in RUNS.get(name, {}).items():
         api.train("photos", folder, **how)
     page = Page(tmp_path, world)

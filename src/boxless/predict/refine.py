@@ -111,7 +111,7 @@ def _crf(maps: Floats, image: NDArray[np.uint8], cuts: NDArray[np.float64]) -> N
         # of two labels q and 1 - q only the difference counts: 2 q - 1 = tanh(logit / 2)
         said = np.tanh(belief / 2).astype(np.float32)
         belief = own + PULL * lattice_filter(points, said, symmetric=False) / degree
-    refined = peaks / (1 + np.exp(-(belief + border)))
+    refined: NDArray[np.float64] = peaks / (1 + np.exp(-(belief + border)))
     return refined.reshape(maps.shape)
 
 

@@ -232,7 +232,7 @@ def _refuse_finished(out: Path) -> None:
 
 def _batch(engine: Engine, first: Frame, asked: int | None) -> int:
     height, width = first.picture.shape[:2]
-    return max(1, min(asked or engine.batch_size, _HELD // (height * width)))
+    return int(max(1, min(asked or engine.batch_size, _HELD // (height * width))))
 
 
 def _opened(path: Path) -> IO[str]:
