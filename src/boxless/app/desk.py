@@ -222,22 +222,37 @@ class Desk:
 
     def _next(self, request: Mapping[str, Any]) -> Answer:
         passed = request.get("passed")
+        later = [str(each) for each in passed] if isinstance(passed, list) else []
         while True:
             with self._state:
-                name = self.review.next(passed if isinstance(passed, list) else ())
+                name = self.review.next(later)
             if name is None:
                 return {"name": None, "progress": self._progress()}
             try:
-                return self._shown(name)
+                answer = self._shown(name)
             except DataError as error:  # it was changed or removed since it was seen
                 with self._state:
                     self.review.refuse(name, str(error))
+            else:
+                threading.Thread(target=self._prepare, args=([*later, name],), daemon=True).start()
+                return answer
+
+    def _prepare(self, later: Sequence[str]) -> None:
+        """Look at what comes after ``later`` while the person looks at the last of it, so that it is there at once."""
+        with suppress(Exception):  # it will be said when its turn comes
+            with self._state:
+                name = self.review.next(later)
+            if name is not None:
+                self._picture(self._look(name))
+
+    def _picture(self, said: Prediction) -> str:
+        return self._pictures.get(said.name, lambda: preview(said.path))
 
     def _shown(self, name: str, *, boxes_only: bool = False) -> Answer:
         said = self._look(name)
         answer: Answer = {}
         if not boxes_only:
-            answer = {"image": self._pictures.get(name, lambda: preview(said.path)), "map": tint(said.map)}
+            answer = {"image": self._picture(said), "map": tint(said.map)}
         with self._state:
             decision = self.review.decision(name)
             answer["progress"] = self._progress()

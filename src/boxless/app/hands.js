@@ -77,6 +77,12 @@ function letGo(event, keeps) {
 find("stage").addEventListener("pointerup", (event) => letGo(event, true));
 find("stage").addEventListener("pointercancel", (event) => letGo(event, false));
 
+find("frame").addEventListener("wheel", (event) => {
+  if (!image || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  zoomTo(zoom * (event.deltaY < 0 ? 1.25 : 0.8), event);
+}, { passive: false });
+
 // ---- what can be done
 
 const asked = () => ({ passed, boxes: boxes.map(({ xyxy, label }) => ({ xyxy, label })) });
@@ -114,6 +120,8 @@ const actions = {
   },
   draw() { draws = !draws; render(); if (draws) say("Drag on the image to draw a box."); },
   map() { showsMap = !showsMap; showFacts(); render(); },
+  larger: () => image && zoomTo(zoom * 1.5),
+  smaller: () => image && zoomTo(zoom / 1.5),
   remove: removeBox,
   release() { draws = false; chosen = -1; render(); root.focus({ preventScroll: true }); },
   list() { const row = find("list").children[target()]; if (row) row.querySelector("select").focus(); },
@@ -123,7 +131,7 @@ for (const button of element.querySelectorAll("[data-do]")) {
   button.addEventListener("click", () => { actions[button.dataset.do](); root.focus({ preventScroll: true }); });
 }
 
-const KEYS = { a: "accept", r: "reject", s: "later", z: "undo", b: "back", n: "draw", m: "map", c: "list", delete: "remove", backspace: "remove", escape: "release" };
+const KEYS = { a: "accept", r: "reject", s: "later", z: "undo", b: "back", n: "draw", m: "map", c: "list", "+": "larger", "=": "larger", "-": "smaller", delete: "remove", backspace: "remove", escape: "release" };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const SLIDERS = ["range", "checkbox", "radio", "button", "file"];
 

@@ -19,7 +19,7 @@ LOCAL: Final = ("127.0.0.1", "localhost")  # addresses that only this machine re
 _SOURCES = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'"  # as Gradio needs
 _HERE = Path(__file__).parent
 _FONTS = ("system-ui", "sans-serif")  # of the system: a page without a network must not ask for one
-_OF_MAP = "part of the map’s maximum that a box must reach"
+_OF_MAP = "part of the map’s maximum"
 _SEES = {True: "as calibrated on images of val", False: "this run was not calibrated for that"}
 _STYLE = "footer { display: none !important; } .gradio-container { max-width: 100rem !important; margin: 0 auto; }"
 
@@ -41,7 +41,7 @@ def serve(desk: Desk, *, host: str, port: int | None, max_mb: int, opens: bool) 
         MissingExtraError: Gradio is not installed.
         ConfigError: The host or port cannot be had.
     """
-    gradio = _gradio()
+    gradio = load_gradio()
     page = build(desk)
     look = gradio.themes.Default(font=_FONTS, font_mono=("ui-monospace", "monospace"))
     try:
@@ -75,8 +75,8 @@ def serve(desk: Desk, *, host: str, port: int | None, max_mb: int, opens: bool) 
 
 def build(desk: Desk) -> Any:
     """The page as Gradio's ``Blocks``, not yet served."""
-    gradio = _gradio()
-    page = gradio.Blocks(title="boxless", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
+    gradio = load_gradio()
+    page = gradio.Blocks(title=_title(desk), analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
     with page, gradio.Row(equal_height=False):
         with gradio.Column(scale=3, min_width=320):
             stage = _stage(gradio, desk)
@@ -111,12 +111,21 @@ def _guards(host: str) -> list[Any]:
     return [Middleware(TrustedHostMiddleware, allowed_hosts=names), Middleware(contained)]
 
 
-def _gradio() -> Any:
+def load_gradio() -> Any:
+    """The package.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         import gradio
     except ImportError as error:
         raise MissingExtraError("the review page", "gradio", "app") from error
     return gradio
+
+
+def _title(desk: Desk) -> str:
+    return f"{desk.places.root.name if desk.places.root else 'review'} – boxless"
 
 
 def _stage(gradio: Any, desk: Desk) -> Any:
@@ -146,10 +155,10 @@ def _server(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _finding(gradio: Any, desk: Desk, stage: Any) -> None:
     """How boxes are found; each change is seen at once."""
     own, calibrated = desk.engine.threshold, bool(desk.engine.presence)
-    usual = "each map’s own (Otsu)" if own == "otsu" else f"the run’s, {own:.2f}"
+    usual = "each map’s own (Otsu)" if own == "otsu" else f"{own:.2f}"
     with gradio.Accordion("Finding boxes"):
         threshold = gradio.Slider(0, 0.99, 0.4 if own == "otsu" else own, step=0.01, label="Threshold", info=_OF_MAP)
-        own_threshold = gradio.Checkbox(True, label=f"Threshold as trained: {usual}")
+        own_threshold = gradio.Checkbox(True, label=f"As trained: {usual}")
         multi = gradio.Checkbox(False, label="Several objects in an image")
         with gradio.Group(visible=False) as several:
             label_score = gradio.Slider(0, 1, 0.5, step=0.01, label="Other classes, from this probability")

@@ -19,6 +19,7 @@ let passed = []; // images to be looked at later
 let visited = []; // images shown before this one
 let busy = false;
 let showsMap = true;
+let zoom = 1;
 let draws = false; // whether the next drag draws, wherever it begins
 let waits = false; // whether images without a decision are left
 let moving = false; // whether the network still looks at images in the background
@@ -49,7 +50,10 @@ async function change(name, request, then) {
   if (busy) return;
   busy = true;
   find("frame").classList.add("bx-busy");
+  const slow = setTimeout(() => say("The network looks …"), 1000);
   const answer = await ask(name, request);
+  clearTimeout(slow);
+  say("");
   busy = false;
   find("frame").classList.remove("bx-busy");
   complain(answer.error);
@@ -66,16 +70,28 @@ function show(answer) {
   edits = [];
   find("stage").hidden = !image;
   find("empty").hidden = !!image;
-  if (image) {
+  if (image && answer.image) {
     const [width, height] = image.size;
     find("stage").style.aspectRatio = `${width} / ${height}`;
-    find("stage").style.width = `min(100%, calc(64vh * ${width / height}))`;
-    if (find("image").src !== image.image) find("image").src = image.image;
+    zoomTo(1);
+    find("image").src = image.image;
     find("image").alt = image.name;
     if (image.map) find("map").src = image.map;
   }
   showFacts();
   render();
+}
+
+/** Show the image larger, with the place under the pointer staying where it is. */
+function zoomTo(value, event) {
+  const [stage, frame] = [find("stage"), find("frame")];
+  const before = stage.getBoundingClientRect();
+  const at = event ? [event.clientX, event.clientY] : [before.left + before.width / 2, before.top + before.height / 2];
+  zoom = clamp(value, 1, 8);
+  stage.style.width = `calc(min(100%, 64vh * ${image.size[0] / image.size[1]}) * ${zoom})`;
+  const after = stage.getBoundingClientRect();
+  frame.scrollLeft += after.left + ((at[0] - before.left) / before.width) * after.width - at[0];
+  frame.scrollTop += after.top + ((at[1] - before.top) / before.height) * after.height - at[1];
 }
 
 function showFacts() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,9 +45,10 @@ def app_page(
 
     with Output(as_json=as_json) as output:
         from boxless.app.desk import Desk
-        from boxless.app.page import LOCAL, serve
+        from boxless.app.page import LOCAL, load_gradio, serve
         from boxless.predict.localizer import Localizer
 
+        load_gradio()  # now, and not after the run is loaded
         desk = Desk(Localizer.load(run, device=device, trust=trust), Path(folder) if folder else None, Path(save_to))
         page, address = serve(desk, host=host, port=port, max_mb=max_mb, opens=opens)
         if host not in LOCAL:
@@ -54,6 +56,7 @@ def app_page(
         output.table([("page", address), ("decisions", str(desk.review.file))])
         output.say("Ctrl-C ends it; nothing is lost by that.")
         output.finish({"page": address, "decisions": desk.review.file, "images": desk.review.progress().images})
+        sys.stdout.flush()
         try:
             desk.wait()
         finally:
