@@ -136,8 +136,8 @@ class _Copy:
         line = self.width * samples * self.page.dtype.itemsize
         offset = self.page.dataoffsets[0] + (plane * self.height + first) * line
         kind = self.page.dtype.newbyteorder(self.page.parent.byteorder)
-        values: NDArray[Any] = np.frombuffer(self._read(offset, rows * line), kind)
-        return values.reshape(rows, self.width, samples)
+        values: NDArray[Any] = np.frombuffer(self._read(offset, rows * line), kind).reshape(rows, self.width, samples)
+        return values
 
     def _segment(self, index: int, plane: int) -> NDArray[Any]:
         page, place = self.page, plane * self.across * self.down + index
