@@ -240,7 +240,7 @@ def test_a_method_that_does_not_train_becomes_a_run_as_it_was_built(
     monkeypatch.syspath_prepend(TOYS)
     as_built = recipe.override(method={"name": "toy_methods:NeverTrains"})
     train(as_built, tmp_path / "run", device="cpu")
-    run = open_run(tmp_path / "run", device="cpu")
+    run = open_run(tmp_path / "run", device="cpu", trust=True)
     assert run.card["selection"]["criterion"] == "none: the method does not train"
     assert run.card["selection"]["epoch"] is None
     assert set(run.card["criteria"]) == {"classification", "last"}
@@ -370,7 +370,7 @@ def test_maps_not_to_be_trusted_are_told_when_the_run_ends(
     notes = Notes()
     train(odd, tmp_path / "run", device="cpu", listener=notes)
     assert [text for text in notes.said if sentence in text]
-    assert open_run(tmp_path / "run", device="cpu").card["map_warnings"] == {kind: {"count": 6, "of": 6}}
+    assert open_run(tmp_path / "run", device="cpu", trust=True).card["map_warnings"] == {kind: {"count": 6, "of": 6}}
 
 
 @pytest.mark.parametrize(("classes", "kinds"), [(1, []), (2, ["same_for_all_classes"])])
