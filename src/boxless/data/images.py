@@ -159,7 +159,7 @@ def _decode(path: Path, stored: ImageFile.ImageFile, shrink_to: int | None, max_
 def _too_large(path: Path, size: tuple[int, int], max_pixels: int) -> DataError:
     return DataError(
         f"{path}: the image has {size[0]} x {size[1]} pixels, more than the {max_pixels:,} that may be decoded "
-        "at once; cut it into tiles or make a smaller copy."
+        "at once; look at it in tiles (predict --tile 1024), or make a smaller copy."
     )
 
 

@@ -34,7 +34,15 @@ class Refused:
     error: DataError
 
 
-Decode = Callable[[Source], Decoded | Refused]
+@dataclass(frozen=True, slots=True)
+class Large:
+    """An image that is looked at in tiles, and is not held whole."""
+
+    source: Source
+
+
+Outcome = Decoded | Refused | Large
+Decode = Callable[[Source], Outcome]
 
 
 @final
@@ -45,7 +53,7 @@ class Decoders:
         self._decode = decode
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="boxless") if workers > 0 else None
         self._batch: list[Source] = []
-        self._futures: list[Future[Decoded | Refused]] = []
+        self._futures: list[Future[Outcome]] = []
 
     def __enter__(self) -> Decoders:
         return self
@@ -60,7 +68,7 @@ class Decoders:
         if self._pool is not None:
             self._futures = [self._pool.submit(self._decode, source) for source in batch]
 
-    def wait(self) -> list[Decoded | Refused]:
+    def wait(self) -> list[Outcome]:
         """The batch that was started last, in order."""
         if self._pool is None:
             return [self._decode(source) for source in self._batch]

@@ -20,12 +20,13 @@ from boxless.errors import DataError, RunError
 from boxless.formats.records import check_name
 from boxless.predict.augment import sides
 from boxless.predict.boxing import Boxing
-from boxless.predict.decoding import Decoded, Decoders, Refused
+from boxless.predict.decoding import Decoded, Decoders, Large, Refused
 from boxless.predict.engine import Engine
 from boxless.predict.looking import Look
 from boxless.predict.naming import Names
 from boxless.predict.options import Options
 from boxless.predict.sources import Paths, Source, Sources, are_paths
+from boxless.predict.tiles import predict_tiles, wants_tiles
 from boxless.stream import batched, default_workers
 from boxless.types import Prediction
 
@@ -184,10 +185,13 @@ class Localizer:
         """
         job = self._job(options, True, min_score)
         if isinstance(image, (str, Path)):
-            decoded = job.decode(Source(Path(image), Path(image).name))
+            decoded: Decoded | Refused | Large = job.decode(Source(Path(image), Path(image).name))
         else:
             decoded = job.prepare(Source(Path("image"), "image"), _upright(image))
-        outcome = decoded if isinstance(decoded, Refused) else job.finish([decoded])[0]
+        if isinstance(decoded, Large):
+            outcome = job.large(decoded)
+        else:
+            outcome = decoded if isinstance(decoded, Refused) else job.finish([decoded])[0]
         if isinstance(outcome, Refused):
             raise outcome.error
         return outcome
@@ -232,15 +236,23 @@ class _Job:
                     decoders.start(next(batches, []))
                 results = iter(zip(readable, looked, strict=True))
                 for each in batch:
-                    if isinstance(each, Refused):
-                        yield each
-                    else:
+                    if isinstance(each, Decoded):
                         yield self.boxing.predict(*next(results), keep_maps=self.keep_maps)
+                    else:
+                        yield self.large(each) if isinstance(each, Large) else each
 
-    def decode(self, source: Source) -> Decoded | Refused:
+    def large(self, image: Large) -> Prediction | Refused:
+        """The prediction of an image in tiles."""
+        outcome = predict_tiles(self.engine, image.source, self.options)
+        dropped = isinstance(outcome, Prediction) and not self.keep_maps
+        return replace(outcome, map=None, label_maps={}) if dropped else outcome
+
+    def decode(self, source: Source) -> Decoded | Refused | Large:
         """Errors are returned and not raised: one image that cannot be read must not end the stream."""
         try:
             check_name(source.name)  # now, and not when the first output file cannot hold it
+            if self.options.tile is not None and wants_tiles(source, self.options):
+                return Large(source)
             image, size = read_image(source.path, shrink_to=self._least_side)
             return self.prepare(source, image, size)
         except DataError as error:

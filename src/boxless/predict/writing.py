@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from boxless import formats as files
-from boxless.data.images import read_image
+from boxless.data.large import read_reduced
 from boxless.errors import DataError, RunError, UnknownNameError
 from boxless.files import atomic_write, unwritable
 from boxless.maps.sanity import Warned, Warnings
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from boxless.runs import Run
     from boxless.types import FloatMap
 
+OVERLAY_SIDE = 4096  # pixels: of the longest side of an overlay; a larger image is shown smaller
 Progress = Callable[[int, int], None]  # (images done with, images in all), once a batch
 Refusal = tuple[Path, str, str]  # (path, name, reason)
 
@@ -244,7 +245,7 @@ class _Extras:
             write_mask(prediction, _inside(self._masks, prediction.name, ".png"), self._classes)
         if self._overlays is not None:
             try:
-                image, _ = read_image(prediction.path)
+                image, _ = read_reduced(prediction.path, OVERLAY_SIDE)
             except DataError as error:
                 return prediction.path, prediction.name, str(error)
             with atomic_write(_inside(self._overlays, prediction.name, ".jpg"), "wb") as file:
