@@ -21,7 +21,7 @@ class Graph(nn.Module):
     Args:
         run: On the processor.
         maps: ``predicted`` gives the map of the predicted class; ``all`` a map for each class; ``shared`` the one map
-            that a method has for all classes.
+            that serves all classes.
     """
 
     def __init__(self, run: Run, maps: Maps) -> None:

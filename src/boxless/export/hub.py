@@ -121,6 +121,8 @@ def _content(folder: Path, repo_id: str, evaluation: Path | None) -> dict[str, b
     if evaluation is not None and own.is_file():
         raise ConfigError(f"{own}: it goes up as it is, without these figures; remove it to have a new one made.")
     card = _shortened(read_card(folder))
+    # What other criteria chose stays at home, and so do their names.
+    card["criteria"] = {name: each for name, each in card.get("criteria", {}).items() if each.get("weights") == WEIGHTS}
     try:
         recipe = _shortened(read_yaml(folder / RECIPE))
     except (OSError, ValueError) as error:

@@ -102,7 +102,8 @@ def _resizing(onnx: Any) -> list[Any]:
         node("Transpose", ["as_float"], ["planes"], perm=[0, 3, 1, 2]),
         node("Shape", ["planes"], ["kept_sizes"], start=0, end=2),
         node("Concat", ["kept_sizes", SIZE], ["sizes"], axis=0),
-        node("Resize", ["planes", "", "", "sizes"], [_PIXELS], mode="linear", antialias=1),
+        # Beyond its border an image has no weight: so torch and Pillow do it.
+        node("Resize", ["planes", "", "", "sizes"], [_PIXELS], mode="linear", antialias=1, exclude_outside=1),
     ]
 
 
