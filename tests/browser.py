@@ -28,7 +28,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",  # no page reaches the network
 )
-WAIT = 10_000  # milliseconds that a test waits for what it expects of a page
+WAIT = 30_000  # milliseconds that a test waits for what it expects of a page; machines may be busy
 
 
 @dataclass

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boxless.parsing import parse_json
 from boxless.protocol.provenance import ORACLE, selected_by, threshold_from
 
 METRICS = "metrics.jsonl"
@@ -54,9 +54,10 @@ def training(folder: Path) -> list[dict[str, Any]]:
     """What was written of each epoch, as panels of lines: none if nothing was written, or it cannot be read."""
     try:
         lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines if line.strip()]
+        read = [parse_json(line) for line in lines if line.strip()]
     except (OSError, ValueError):
         return []
+    records = [each for each in read if isinstance(each, dict) and isinstance(each.get("epoch"), int)]
     panels = []
     for title, prefix in _PANELS.items():
         names = dict.fromkeys(name for record in records for name in record if name.startswith(prefix))

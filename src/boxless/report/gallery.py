@@ -98,29 +98,46 @@ class Gallery:
             maps = [mapped.maps[i]]
             if not np.array_equal(mapped.maps[i], mapped.named.maps[i]):
                 maps.append(mapped.named.maps[i])
-            facts = (item.path, item.name, mapped.sizes[i], item.labels, truth[i], int(first[i]), float(scores[i]))
-            self._add(facts, warnings[i], maps)
+            self._add(
+                maps,
+                path=item.path,
+                name=item.name,
+                size=mapped.sizes[i],
+                labels=item.labels,
+                truth=truth[i],
+                first=int(first[i]),
+                score=float(scores[i]),
+                warning=warnings[i],
+            )
 
     def add(self, prediction: Prediction) -> None:
         """An image of which no class is known, predicted with its map."""
         maps = [np.zeros((1, 1), np.float32) if prediction.map is None else prediction.map]
-        facts = (prediction.path, prediction.name, prediction.size, (), np.zeros((0, 4)))
-        self._add((*facts, prediction.label_index, prediction.score), prediction.warning, maps)
+        self._add(
+            maps,
+            path=prediction.path,
+            name=prediction.name,
+            size=prediction.size,
+            labels=(),
+            truth=np.zeros((0, 4)),
+            first=prediction.label_index,
+            score=prediction.score,
+            warning=prediction.warning,
+        )
 
     def images(self) -> list[Shown]:
         """What was kept, in the order in which it was drawn."""
         return [shown for *_, shown in sorted(self._kept, key=lambda kept: (-kept[0], -kept[1]))]
 
-    def _add(self, facts: tuple[Any, ...], warning: str | None, maps: Sequence[FloatMap]) -> None:
+    def _add(self, maps: Sequence[FloatMap], name: str, warning: str | None, **facts: Any) -> None:
         """Keep the image if it is drawn; a name alone decides, so that two runs keep the same."""
         self.seen += 1
-        name = str(facts[1])
         self.warnings.add(name, warning)
         place = (-_draw(name), -self.seen)
         if len(self._kept) >= self.count and place < self._kept[0][:2]:
             return
-        shown = Shown(*facts, warning, tuple(_view(each, self.threshold) for each in maps))
-        heapq.heappush(self._kept, (*place, shown))
+        views = tuple(_view(each, self.threshold) for each in maps)
+        heapq.heappush(self._kept, (*place, Shown(name=name, warning=warning, views=views, **facts)))
         if len(self._kept) > self.count:
             heapq.heappop(self._kept)
 

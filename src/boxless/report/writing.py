@@ -25,6 +25,7 @@ from boxless.report.page import as_json, render
 from boxless.report.pictures import Pictures, embed
 
 if TYPE_CHECKING:
+    from boxless.metrics.bootstrap import Estimate
     from boxless.predict.localizer import Localizer
 
 NAME = "report.html"
@@ -225,7 +226,7 @@ def _facts(looked: list[_Looked], comparison: Comparison | None, pictures: Pictu
         "method": run.card["method"],
         "backbone": run.card["backbone"]["name"],
         "split": split,
-        "headlines": _headlines(report),
+        "headlines": _headlines([each.report for each in looked]),
         "tables": tables,
         "comparison": comparison,
         "warnings": [warned.sentence("maps") for warned in first.gallery.warnings.all()],
@@ -240,20 +241,24 @@ def _facts(looked: list[_Looked], comparison: Comparison | None, pictures: Pictu
     }
 
 
-def _headlines(report: Report | None) -> list[dict[str, str]]:
-    """The figures that stand on top, at the run's own threshold, each with its interval."""
-    if report is None:
-        return []
-    figures = {**report.figures, **report.columns[0].figures}
+def _headlines(reports: Sequence[Report | None]) -> list[dict[str, Any]]:
+    """The figures that stand on top, of each run at its own threshold, with their intervals."""
     titles = AT_THRESHOLD | OF_ALL
+    figures = [{**each.figures, **each.columns[0].figures} if each else {} for each in reports]
     found = []
     for key in _HEADLINES:
-        if key in figures and not np.isnan(figures[key].value):
-            form = ".1f" if titles[key][1] else ".3f"
-            each, unit = figures[key], f" {titles[key][1]}".rstrip()
-            interval = "" if np.isnan(each.low) else f"{each.low:{form}} to {each.high:{form}}"
-            found.append({"title": titles[key][0], "value": f"{each.value:{form}}{unit}", "interval": interval})
+        estimates = [each[key] for each in figures if key in each and not np.isnan(each[key].value)]
+        if len(estimates) == len(figures):
+            title, unit = titles[key]
+            found.append({"title": title, "values": [_shown(each, unit) for each in estimates]})
     return found
+
+
+def _shown(estimate: Estimate, unit: str) -> tuple[str, str]:
+    """A figure and its interval."""
+    form = ".1f" if unit else ".3f"
+    interval = "" if np.isnan(estimate.low) else f"{estimate.low:{form}} to {estimate.high:{form}}"
+    return f"{estimate.value:{form}} {unit}".rstrip(), interval
 
 
 def _confusion(looked: _Looked) -> dict[str, Any] | None:

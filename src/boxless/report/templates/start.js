@@ -16,6 +16,7 @@ function settle() {
   const before = state.order.join();
   arrange();
   if (state.order.join() !== before) layOut();
+  else for (const place of state.order) describe(tiles.get(place));
   showClasses();
 }
 
@@ -31,6 +32,7 @@ function setMaps(on) {
   showLarge();
 }
 
+/** What is chosen of the images; the controls say the same. */
 function choose(changes) {
   Object.assign(state, changes);
   for (const id of ["label", "first", "search", "sort"]) if (byId(id)) byId(id).value = state[id];
@@ -107,6 +109,7 @@ function listen() {
 
 function start() {
   fillSelects();
+  byId("filters").open = !matchMedia("(max-width: 40rem)").matches;
   listen();
   showMark();
   setStep(null);

@@ -81,7 +81,7 @@ function namedText(image, run = 0) {
 function toldText(place) {
   const image = data.images[place];
   const said = [`${percent(image.answers[0].score)} sure`];
-  if (results[place][0].iou !== null) said.unshift(results[place].map((each) => `IoU ${each.iou.toFixed(2)}`).join(" / "));
+  if (results[place][0].iou !== null) said.unshift(`IoU ${results[place].map((each) => each.iou.toFixed(2)).join(" / ")}`);
   return said.join(" · ");
 }
 
@@ -99,15 +99,20 @@ function makeTile(place) {
   return item;
 }
 
-function paint(item) {
+/** The words of a tile, which every one has at all times, seen or not: readers of screens and searches find them. */
+function describe(item) {
   const { place } = item;
   const [, named, told] = item.firstChild.children;
   const { iou } = results[place][0];
-  fill(item.querySelector(".frame"), place);
   named.textContent = namedText(data.images[place]);
   told.textContent = toldText(place);
   told.className = `told ${iou === null ? "" : iou >= LEVEL ? "right" : "wrong"}`;
   item.firstChild.setAttribute("aria-label", `${data.images[place].name}: ${named.textContent}, ${told.textContent}`);
+}
+
+function paint(item) {
+  describe(item);
+  fill(item.querySelector(".frame"), item.place);
 }
 
 const watcher = new IntersectionObserver(
@@ -125,6 +130,7 @@ const watcher = new IntersectionObserver(
 function layOut() {
   const items = state.order.map((place) => {
     if (!tiles.has(place)) tiles.set(place, makeTile(place));
+    describe(tiles.get(place));
     return tiles.get(place);
   });
   byId("tiles").replaceChildren(...items);
