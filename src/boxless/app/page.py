@@ -21,6 +21,13 @@ _HERE = Path(__file__).parent
 _FONTS = ("system-ui", "sans-serif")  # of the system: a page without a network must not ask for one
 _OF_MAP = "part of the map’s maximum"
 _SEES = {True: "as calibrated on images of val", False: "this run was not calibrated for that"}
+_DIRECT: Final = {"queue": False, "api_visibility": "private"}  # Gradio's queue keeps statistics of every event
+_LEGIBLE = {  # Gradio's own greys are too light to read
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_300",
+    "block_info_text_color": "*neutral_600",
+    "block_info_text_color_dark": "*neutral_300",
+}
 _STYLE = "footer { display: none !important; } .gradio-container { max-width: 100rem !important; margin: 0 auto; }"
 
 
@@ -43,7 +50,7 @@ def serve(desk: Desk, *, host: str, port: int | None, max_mb: int, opens: bool) 
     """
     gradio = load_gradio()
     page = build(desk)
-    look = gradio.themes.Default(font=_FONTS, font_mono=("ui-monospace", "monospace"))
+    look = gradio.themes.Default(font=_FONTS, font_mono=("ui-monospace", "monospace")).set(**_LEGIBLE)
     try:
         _, address, _ = page.launch(
             server_name=host,
@@ -90,11 +97,12 @@ def build(desk: Desk) -> Any:
 def _guards(host: str) -> list[Any]:
     """What every request passes through.
 
-    A page of another site can make a browser ask this machine under that site's name, so that names are looked at; and
-    this page can load nothing from elsewhere.
+    Other sites can make a browser ask this machine, in their own name or in its name: both are refused. And this page
+    can load nothing from elsewhere.
     """
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import PlainTextResponse
 
     def contained(app: Any) -> Callable[[Any, Any, Any], Any]:
         async def served(scope: Any, receive: Any, send: Any) -> None:
@@ -103,7 +111,12 @@ def _guards(host: str) -> list[Any]:
                     message["headers"] = [*message["headers"], (b"content-security-policy", _SOURCES)]
                 await send(message)
 
-            await app(scope, receive, sent)
+            headers = dict(scope.get("headers", ()))
+            origin = headers.get(b"origin")
+            if origin is not None and origin.partition(b"://")[2] != headers.get(b"host"):
+                await PlainTextResponse("asked by a page of another site", 403)(scope, receive, send)
+            else:
+                await app(scope, receive, sent)
 
         return served
 
@@ -182,12 +195,12 @@ def _finding(gradio: Any, desk: Desk, stage: Any) -> None:
             return {"error": str(error)}
         return {"again": next(count)}
 
-    said = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-    threshold.input(lambda *now: (False, found_anew(False, *now)), controls[1:], [own_threshold, stage], **said)
-    multi.input(lambda on: gradio.update(visible=on), multi, several, show_progress="hidden", api_visibility="private")
+    at_once = {"show_progress": "hidden", "trigger_mode": "always_last", **_DIRECT}
+    threshold.input(lambda *now: (False, found_anew(False, *now)), controls[1:], [own_threshold, stage], **at_once)
+    multi.input(lambda on: gradio.update(visible=on), multi, several, show_progress="hidden", **_DIRECT)
     for control in controls:
         if control is not threshold:
-            control.input(found_anew, controls, stage, **said)
+            control.input(found_anew, controls, stage, **at_once)
 
 
 def _adding(gradio: Any, desk: Desk, stage: Any) -> None:
@@ -203,7 +216,7 @@ def _adding(gradio: Any, desk: Desk, stage: Any) -> None:
         added = [f"{len(names)} added."] if names else []
         return None, _lines([*added, *refused]), {"show": names[0]} if names else gradio.skip()
 
-    drop.upload(taken, drop, [drop, said, stage], show_progress="minimal", api_visibility="private")
+    drop.upload(taken, drop, [drop, said, stage], show_progress="minimal", **_DIRECT)
 
 
 def _exporting(gradio: Any, desk: Desk) -> None:
@@ -222,7 +235,7 @@ def _exporting(gradio: Any, desk: Desk) -> None:
             lines.append(f"{done.missing:,} accepted images are not there any more, and are left out.")
         return _lines(lines)
 
-    button.click(exported, formats, said, show_progress="minimal", api_visibility="private")
+    button.click(exported, formats, said, show_progress="minimal", **_DIRECT)
 
 
 def _lines(texts: list[str]) -> str:

@@ -52,6 +52,7 @@ class Places:
                     continue
                 source = Source(root / name, prefix + name)
                 try:
+                    check_name(source.name)
                     self.check(source.path)
                     sources.append(source)
                 except DataError as error:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from browser import Heard
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pandas, which Gradio keeps statistics with
+
 
 @pytest.fixture
 def address(desk: Desk) -> Iterator[str]:
@@ -45,6 +47,7 @@ def opened(page: Page, address: str) -> Page:
 def expect(found: Locator) -> Any:
     from playwright.sync_api import expect as expected
 
+    expected.set_options(timeout=30_000)  # milliseconds; on a machine with other work Gradio takes its time
     return expected(found)
 
 
@@ -218,16 +221,22 @@ def test_files_are_not_served_and_other_sites_names_not_answered(address: str, p
     for path in (photos / "a.png", Path("/etc/passwd"), photos / ".." / "review" / "review.jsonl"):
         assert status(f"{address}gradio_api/file={path}")[0] in (403, 404)
     assert status(address, Host="evil.example")[0] == 400
+    assert status(address, Origin="https://evil.example")[0] == 403
+    assert status(address, Origin="null")[0] == 403
+    assert status(address, Origin=address.rstrip("/"))[0] == 200
 
 
 def test_with_nothing_to_look_at_the_page_says_what_to_do(page: Page, tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     from boxless.app.page import serve
 
-    desk = Desk(Localizer(ColourEngine()), None, tmp_path / "review")
+    folder = tmp_path / "<b> & c"
+    folder.mkdir()
+    desk = Desk(Localizer(ColourEngine()), folder, tmp_path / "review")
     served, address = serve(desk, host="127.0.0.1", port=None, max_mb=1, opens=False)
     try:
         page.goto(address)
         expect(page.locator(".bx-empty")).to_contain_text("No image yet: drop some")
+        assert page.title() == "<b> & c – boxless"
     finally:
         served.close(verbose=False)
