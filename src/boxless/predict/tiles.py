@@ -151,7 +151,7 @@ class _Tiling:
         scores = looked.probabilities[indices]
         weights = np.maximum(scores * (1.0 if presence is None else presence), _LEAST)
         tally.add(indices[0], float(weights[0]), float(scores[0]), presence)
-        if self.options.abstain and self.calibrated is not None and (presence or 0) < self.calibrated.least:
+        if self._abstains(presence):
             return
         for index, weight, values, threshold in zip(indices, weights, looked.maps, thresholds, strict=True):
             mosaic.add(row, column, index, float(weight), stretched(values, float(threshold)))
@@ -160,6 +160,9 @@ class _Tiling:
         if self.calibrated is None:
             return None
         return float(self.calibrated.probability(looked.logits[None], looked.maps[:1], thresholds[:1])[0])
+
+    def _abstains(self, presence: float | None) -> bool:
+        return self.options.abstain and self.calibrated is not None and (presence or 0.0) < self.calibrated.least
 
     def _thresholds(self, maps: Floats) -> NDArray[np.float64]:
         rule = self.look.threshold
@@ -239,7 +242,8 @@ class _Tiling:
             again: list[_Thing] = []
             for batch in batched(things, self.engine.batch_size):
                 looks = self.look([self._view(image, each.xyxy) for each in batch])
-                again += [self._closer(*each) for each in zip(batch, looks, strict=True)]
+                closer = (self._closer(*each) for each in zip(batch, looks, strict=True))
+                again += [each for each in closer if each is not None]
             things = again
         if not things:
             return []
@@ -247,13 +251,18 @@ class _Tiling:
         kept = suppress([each.xyxy for each in things], [each.score for each in things], self.options.nms, groups)
         return [things[place] for place in kept[: self._most(image)]]
 
-    def _closer(self, thing: _Thing, looked: Looked) -> _Thing:
-        """An object as it looks alone, as `boxless.predict.rescoring` has it; one that has a mask keeps its edges."""
+    def _closer(self, thing: _Thing, looked: Looked) -> _Thing | None:
+        """An object as it looks alone, as `boxless.predict.rescoring` has it; one that has a mask keeps its edges.
+
+        None, if the options are to abstain and alone it looks like nothing.
+        """
         if not looked.finite:
             return thing
         thresholds = self._thresholds(looked.maps)
-        index = self.names.index_of(int(looked.classes[0]))
-        score = float(looked.probabilities[index]) * (self._presence(looked, thresholds) or 1.0)
+        index, presence = self.names.index_of(int(looked.classes[0])), self._presence(looked, thresholds)
+        if self._abstains(presence):
+            return None
+        score = float(looked.probabilities[index]) * (1.0 if presence is None else presence)
         parts = basins(looked.maps[0], float(thresholds[0]), _WHOLE)
         if thing.mask is not None or not len(parts.areas):
             return replace(thing, index=index, score=score)
