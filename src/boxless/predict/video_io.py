@@ -24,6 +24,7 @@ MAX_PIXELS = 1 << 26  # of a frame: 8192 x 8192
 # Containers of frames alone: no playlists, which would have other files and addresses opened.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,m4v,h264,hevc"
 _TICKS = 60_000  # a second, in the files written: the usual frame rates are whole, and MPEG-4 takes at most 65,535
+_LONGEST_GAP = 86_400.0  # seconds from one frame to the next; damaged files have times of any size
 _MISSING = 1.0  # seconds of a video that may be missing at its end before it counts as cut off
 
 
@@ -74,6 +75,9 @@ class Video:
             self.close()
             raise DataError(f"{path}: there is no picture in this file, only sound; name a video.")
         self._stream = self._container.streams.video[0]
+        if self._stream.codec_context is None:
+            self.close()
+            raise DataError(f"{path}: its picture is coded in a way that is not known here; convert it to MP4.")
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self.sound = bool(self._container.streams.audio)
@@ -95,12 +99,18 @@ class Video:
         return -(-(self._stream.frames or round(self.seconds * float(self.rate))) // self.every)
 
     def __iter__(self) -> Iterator[Frame]:
+        av = _av("reading a video")
         time = -1.0
-        index = -1
         for index, frame in enumerate(self._decoded()):
             time = self._time(frame, time)
-            if index % self.every == 0:
-                yield Frame(index, time, _upright(frame))
+            if index % self.every:
+                continue
+            try:
+                picture = _upright(frame)
+            except (av.FFmpegError, ValueError) as error:
+                self.broken = self.broken or f"the colours of frame {index} cannot be read ({_reason(error)})"
+                continue
+            yield Frame(index, time, picture)
         if self.broken is None and self.seconds - time - float(1 / self.rate) > _MISSING:
             self.broken = f"it ends at {max(time, 0):.1f} of {self.seconds:.1f} seconds"
 
@@ -130,10 +140,10 @@ class Video:
                 yield frame
 
     def _time(self, frame: Any, before: float) -> float:
-        """Seconds from the start; where the file has none that comes after the one before, by the frame rate."""
+        """Seconds from the start; where the file has none that comes soon after that before, by the frame rate."""
         if frame.pts is not None:
             time = float((frame.pts - (self._stream.start_time or 0)) * frame.time_base)
-            if time > before:
+            if before < time < before + _LONGEST_GAP:
                 return max(time, 0.0)
         return before + float(1 / self.rate) if before >= 0 else 0.0
 
