@@ -53,10 +53,19 @@ class MissingExtraError(BoxlessError, ImportError):
         super().__init__(f"{what} needs the package {package}; install it with: pip install 'boxless[{extra}]'")
 
 
+def shown(value: object, limit: int = 200) -> str:
+    """A value of a file for a message: never longer than a user reads, and of a number with too many digits too."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__} that is too large to be shown"
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 def nearest(name: str, known: Iterable[str], limit: int = 12) -> str:
     """The part of an error message that helps: the nearest known names, or the known ones."""
     names = [str(each) for each in known]
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(str(name)[:100], names, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
     if not names:

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
-from boxless.errors import ConfigError, nearest
+from boxless.errors import ConfigError, nearest, shown
 from boxless.files import atomic_write
 from boxless.methods import DEFAULT_METHOD
+from boxless.parsing import read_yaml
 from boxless.settings import check
 
 RECIPE_VERSION = 1
@@ -192,7 +193,7 @@ def from_dict(value: Mapping[str, Any], where: str) -> Recipe:
     """
     if value.get("version", RECIPE_VERSION) != RECIPE_VERSION:
         raise ConfigError(
-            f"{where}: version {value['version']!r} of the recipe format; this boxless reads version {RECIPE_VERSION}."
+            f"{where}: version {shown(value['version'])} of the format; this boxless reads version {RECIPE_VERSION}."
         )
     sections: dict[str, Any] = {}
     for name, settings in value.items():
@@ -201,7 +202,7 @@ def from_dict(value: Mapping[str, Any], where: str) -> Recipe:
         if name not in SECTIONS:
             raise ConfigError(f"{where}: {name!r} is no section of a recipe; {nearest(name, SECTIONS)}")
         if not isinstance(settings, Mapping):
-            raise ConfigError(f"{where}: section {name} must hold settings, got {settings!r}.")
+            raise ConfigError(f"{where}: section {name} must hold settings, got {shown(settings)}.")
         read = _READERS.get(name, _section)
         sections[name] = read(name, settings)
     return Recipe(**sections)
@@ -214,10 +215,10 @@ def read_recipe(path: Path) -> Recipe:
         ConfigError: The file is missing, is not YAML, or holds settings that do not fit.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe file.") from None
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(value, Mapping):
         raise ConfigError(

@@ -19,12 +19,14 @@ import torch
 from boxless import __version__
 from boxless.backbones.base import Backbone
 from boxless.backbones.build import build_backbone
+from boxless.cards import wrong
 from boxless.data.transforms import Preprocess
 from boxless.devices import pick_device
-from boxless.errors import ConfigError, RunError, UnknownNameError
+from boxless.errors import ConfigError, RunError, UnknownNameError, shown
 from boxless.files import write_json
 from boxless.methods import METHODS
 from boxless.methods.base import Method
+from boxless.parsing import parse_json
 from boxless.recipe import Pseudo, Recipe, Text, read_recipe
 from boxless.settings import build
 from boxless.training.checkpoints import load_tensors, save_tensors
@@ -205,14 +207,18 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{folder}: this is no run folder (no {CARD} in it); give the folder that 'boxless train --out' wrote."
         )
     try:
-        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        card: dict[str, Any] = parse_json((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise RunError(f"{folder / CARD}: cannot be read ({error}); the run is damaged.") from error
+    if not isinstance(card, dict):
+        raise RunError(f"{folder / CARD}: it holds no mapping of names to values; the run is damaged.")
     if card.get("run_version") != RUN_VERSION:
         raise RunError(
-            f"{folder}: run format {card.get('run_version')!r} of boxless {card.get('boxless', '?')}; this is boxless "
-            f"{__version__}, which reads format {RUN_VERSION}. Use that version, or train again."
+            f"{folder}: run format {shown(card.get('run_version'))} of boxless {card.get('boxless', '?')}; this is "
+            f"boxless {__version__}, which reads format {RUN_VERSION}. Use that version, or train again."
         )
+    if reason := wrong(card):
+        raise RunError(f"{folder / CARD}: it does not say what a card has to ({reason}); the run is damaged.")
     return card
 
 

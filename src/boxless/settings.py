@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from boxless.errors import ConfigError, nearest
+from boxless.errors import ConfigError, nearest, shown
 
 Built = TypeVar("Built")
 
@@ -58,7 +58,7 @@ def check(factory: Callable[..., object], settings: Mapping[str, Any], where: st
         except ValidationError as error:
             expected = _readable(hints[name])
             detail = error.errors()[0]["msg"]
-            raise ConfigError(f"{where}.{name}: expected {expected}, got {value!r} ({detail}).") from None
+            raise ConfigError(f"{where}.{name}: expected {expected}, got {shown(value)} ({detail}).") from None
     missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in settings]
     if missing:
         raise ConfigError(f"{where}: {', '.join(missing)} must be given.")

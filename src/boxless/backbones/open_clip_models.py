@@ -6,7 +6,6 @@ random weights, or ``open_clip:local-dir:FOLDER`` with open_clip's own files, ``
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,12 +13,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ValidationError
 
 from boxless.backbones import weights as weight_sources
 from boxless.errors import ConfigError, MissingExtraError, UnknownNameError, WeightsError, nearest
+from boxless.parsing import parse_json
 
 FAMILY = "open_clip:"
 FOLDER = "local-dir:"
+
+
+class _Vision(BaseModel):
+    image_size: int | list[int] | None = None
+
+
+class _Model(BaseModel):
+    embed_dim: int
+    vision_cfg: _Vision
+    text_cfg: dict[str, Any]
+
+
+class _Preprocess(BaseModel):
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+
+class _FolderConfig(BaseModel):
+    model_cfg: _Model
+    preprocess_cfg: _Preprocess | None = None
+
+
 _SEED = 0  # of random weights: an image tower and a text tower that are built apart are still of one model
 
 
@@ -180,15 +203,20 @@ def _config(architecture: str) -> dict[str, Any]:
 def _folder_config(architecture: str) -> dict[str, Any]:
     path = Path(architecture.removeprefix(FOLDER)) / "open_clip_config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{FAMILY}{architecture}: {path} cannot be read ({error}); expected a folder as open_clip saves models, "
             "with open_clip_config.json and the weights."
         ) from error
-    model = config.get("model_cfg") if isinstance(config, dict) else None
-    if not isinstance(model, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= model.keys():
-        raise ConfigError(f"{path}: expected the key model_cfg with embed_dim, vision_cfg and text_cfg.")
+    try:
+        _FolderConfig.model_validate(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(
+            f"{path}: {'.'.join(map(str, first['loc'])) or 'all of it'}: {first['msg']}; expected the key model_cfg "
+            "with embed_dim, vision_cfg and text_cfg."
+        ) from error
     return dict(config)
 
 

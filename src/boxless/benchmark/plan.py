@@ -11,13 +11,13 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from annotated_types import Ge, MinLen
 
 from boxless.api import with_settings
 from boxless.data.catalog import SAMPLE
 from boxless.errors import BoxlessError, ConfigError
 from boxless.methods import METHODS
+from boxless.parsing import read_yaml
 from boxless.recipe import Recipe, read_recipe
 from boxless.settings import check
 from boxless.trust import refuse_code
@@ -141,11 +141,12 @@ def _job(names: tuple[str, str, str], seed: int, recipe: Recipe, folder: Path) -
 
 def _mapping(path: Path) -> Mapping[str, Any]:
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: cannot be read ({reason}); give the path of a benchmark's YAML file.") from None
-    except yaml.YAMLError as error:
+        value = read_yaml(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a benchmark's YAML file."
+        ) from None
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(value, Mapping):
         raise ConfigError(

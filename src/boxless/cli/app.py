@@ -29,6 +29,7 @@ from boxless.cli import (
     train,
 )
 from boxless.cli import list as listing
+from boxless.cli.printable import printable
 from boxless.errors import BoxlessError, InterruptedRunError
 
 
@@ -53,7 +54,7 @@ class Verbs(TyperGroup):
 
 
 def _end(message: str, *, code: int) -> None:
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
     raise typer.Exit(code)
 
 

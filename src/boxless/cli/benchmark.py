@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boxless.cli.options import Device, Json, Trust
+from boxless.cli.printable import printable
 
 if TYPE_CHECKING:
     from boxless.cli.output import Output
@@ -65,7 +66,8 @@ def _finish(output: Output, document: dict[str, Any], failed: Refusals, refused:
     if failed:
         sys.stdout.flush()
         count = "1 training failed" if len(failed) == 1 else f"{len(failed):,} trainings failed"
-        typer.echo("\n".join([f"{count}:", *(f"  {name}: {reason}" for name, reason in failed)]), err=True)
+        told = [f"{count}:", *(f"  {name}: {reason}" for name, reason in failed)]
+        typer.echo(printable("\n".join(told)), err=True)
     output.finish(document, refused)
     if failed:
         raise typer.Exit(1)

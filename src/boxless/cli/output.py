@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import typer
 
+from boxless.cli.printable import printable
 from boxless.cli.progress import PlainProgress, TerminalProgress
 from boxless.listener import Listener
 
@@ -38,7 +39,7 @@ class Output:
     def say(self, text: str = "") -> None:
         """A line of the result, for people."""
         if not self.as_json:
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(f"{printable(text)}\n")
 
     def table(self, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
         """Rows of the result, in aligned columns."""
@@ -50,7 +51,7 @@ class Output:
         if self.as_json:
             if isinstance(value, Mapping):
                 value = {**value, "refused": [{"name": name, "reason": reason} for name, reason in refused]}
-            sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(printable(json.dumps(value, indent=2, ensure_ascii=False, default=str)) + "\n")
         if refused:
             sys.stdout.flush()
             _list_refused(refused)
@@ -63,7 +64,7 @@ def _list_refused(refused: Sequence[tuple[str, str]]) -> None:
     lines += [f"  {reason if name in reason else f'{name}: {reason}'}" for name, reason in refused[:LISTED_REFUSALS]]
     if len(refused) > LISTED_REFUSALS:
         lines.append(f"  ... and {len(refused) - LISTED_REFUSALS:,} more; --json lists them all.")
-    typer.echo("\n".join(lines), err=True)
+    typer.echo(printable("\n".join(lines)), err=True)
 
 
 def aligned(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
@@ -97,7 +98,7 @@ def _plain(text: str) -> Any:
     """A cell that is text and no markup: paths may hold brackets."""
     from rich.text import Text
 
-    return Text(text)
+    return Text(printable(text))
 
 
 def duration(seconds: float) -> str:

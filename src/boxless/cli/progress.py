@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any, final
 
+from boxless.cli.printable import printable
 from boxless.listener import Listener
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -22,7 +23,7 @@ class PlainProgress(Listener):
 
     def note(self, text: str) -> None:
         """Write the sentence."""
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{printable(text)}\n")
         sys.stderr.flush()
 
     def begin(self, task: str, total: int, done: int = 0) -> None:
@@ -61,9 +62,9 @@ class TerminalProgress(Listener):
     def note(self, text: str) -> None:
         """Write the sentence above the bar."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
         else:
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(f"{printable(text)}\n")
 
     def begin(self, task: str, total: int, done: int = 0) -> None:
         """Start a bar."""

@@ -25,7 +25,7 @@ import numpy as np
 
 from boxless.data._box_readers import Content, Line, read_content
 from boxless.data.images import read_size
-from boxless.data.listing import Numbers, missing_images, some
+from boxless.data.listing import Numbers, is_file, missing_images, some
 from boxless.data.splits import SPLITS, split_of
 from boxless.data.truth import checked_box
 from boxless.errors import DataError, MissingTruthError, UnknownNameError
@@ -124,6 +124,6 @@ def _complete_sizes(content: Content, names: Sequence[str], images: Path | None)
             f"give the folder of the pictures with --images DIR, or {content.size_hint}."
         )
     absent = {f"{content.source}, {name}": str(content.paths[name]) for name in unknown}
-    if missing := {where: path for where, path in absent.items() if not Path(path).is_file()}:
+    if missing := {where: path for where, path in absent.items() if not is_file(path)}:
         raise DataError(missing_images(missing, "check the folder of the pictures, or mend the path"))
     content.sizes.update({name: read_size(content.paths[name]) for name in unknown})

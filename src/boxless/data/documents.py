@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from boxless import parsing
 from boxless.errors import DataError
 
 
@@ -35,7 +36,9 @@ def read_json(path: Path) -> Any:
 def parse_json(text: str, where: str, line: int | None = None) -> Any:
     """Parse JSON; ``line`` is the place in ``where`` if the text is one line of a longer file."""
     try:
-        return json.loads(text)
+        return parsing.parse_json(text)
     except json.JSONDecodeError as error:
         place = f"{where}:{line or error.lineno}"
         raise DataError(f"{place}: not valid JSON ({error.msg}, column {error.colno}); export it again.") from error
+    except ValueError as error:
+        raise DataError(f"{where}{f':{line}' * bool(line)}: not valid JSON ({error}); export it again.") from error

@@ -57,6 +57,11 @@ def located(root: Path, written: str) -> tuple[Path, str]:
     return path, written if plain and not os.path.isabs(written) else name_under(path, root)  # noqa: PTH117 - speed
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether it is there; of a name that no system can hold, such as one of 5,000 letters, the answer is no."""
+    return os.path.isfile(path)  # noqa: PTH113 - `Path.is_file` raises an error there
+
+
 def name_under(path: Path, root: Path) -> str:
     """The stable name of an image: its path below ``root``; elsewhere, the whole path without its anchor."""
     absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))  # noqa: PTH100 - links stay as they are

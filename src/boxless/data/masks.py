@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from boxless.data.images import decode, read_size
-from boxless.data.listing import some
+from boxless.data.listing import is_file, some
 from boxless.data.sources.folder import MASKS_FOLDER
 from boxless.data.sources.glas import GlasSource
 from boxless.data.sources.wsol import WsolSource
@@ -125,7 +125,7 @@ def _listed(catalog: Catalog, split: str, root: Path | None) -> Masks | None:
     source = catalog.source or catalog.root
     written = [each for name in items for pair in named[name] for each in pair if each]
     base = root or (_mask_root(source, catalog.root, written) if written else catalog.root)
-    missing = [each for each in written if not (base / each).is_file()]
+    missing = [each for each in written if not is_file(base / each)]
     if missing:
         raise DataError(
             f"{source}: there is no mask {base / missing[0]}, which the split {split!r} names "
@@ -151,7 +151,7 @@ def _mask_root(source: Path, images: Path, written: Sequence[str]) -> Path:
     dataset = around.parent.parent / "dataset" / around.name
     tried = [images, source / "masks", images / "masks", images.parent / "masks", source, source.parent, dataset]
     for folder in tried:
-        if (folder / written[0]).is_file():
+        if is_file(folder / written[0]):
             return folder
     raise DataError(f"{source}: the mask {written[0]} is in none of {some(map(str, tried), 8)}; say where (masks).")
 
@@ -166,7 +166,7 @@ def _mirrored(catalog: Catalog, split: str, root: Path | None) -> Masks | None:
     files = {
         item.name: MaskFiles(item.path, (paths[item.name],))
         for item in catalog.splits[split]
-        if paths[item.name].is_file()
+        if is_file(paths[item.name])
     }
     _check_own(files)
     if files:

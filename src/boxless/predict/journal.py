@@ -228,7 +228,12 @@ class Journal:
         fields = _parse(file.readline())
         if fields is None:
             raise RunError(f"{self.path}: was changed while it was read; run the same command again.")
-        return prediction_of(fields, self.header.classes)
+        try:
+            return prediction_of(fields, self.header.classes)
+        except ValueError as error:
+            raise RunError(
+                f"{self.path}: the line of {fields.get('name')!r} is damaged ({error}); start afresh with --overwrite."
+            ) from error
 
     def _unwritable(self, error: OSError) -> str:
         kept = f"The {len(self._offsets):,} predictions in it are kept: the same command goes on from there."

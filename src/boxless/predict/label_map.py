@@ -11,6 +11,7 @@ import yaml
 from boxless.data.documents import read_text
 from boxless.data.tables import read_table
 from boxless.errors import DataError, nearest
+from boxless.parsing import compose_yaml
 
 _EXAMPLE = "such as 'beagle: dog' in YAML, or the columns fine,coarse in CSV"
 
@@ -50,11 +51,11 @@ def read_label_map(path: str | Path, classes: Sequence[str]) -> tuple[tuple[str,
 def _mapping(path: Path) -> list[tuple[str, str]]:
     """The pairs as they stand in the file, so that a key that stands twice is seen, and every name is text."""
     try:
-        node = yaml.compose(read_text(path), Loader=yaml.SafeLoader)  # JSON is YAML
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        place = f"{path}:{where.line + 1}" if where else str(path)
-        raise DataError(f"{place}: not valid YAML or JSON ({getattr(error, 'problem', error)}); mend it.") from error
+        node = compose_yaml(read_text(path))  # JSON is YAML
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(f"{path}: not valid YAML or JSON ({error}); mend it.") from error
     if not isinstance(node, yaml.MappingNode):
         raise DataError(f"{path}: not a mapping of classes to names; write one, {_EXAMPLE}.")
     return [(_text(path, key), _text(path, value)) for key, value in node.value]

@@ -35,7 +35,18 @@ def refusal_fields(path: Path, name: str, reason: str) -> dict[str, Any]:
 
 
 def prediction_of(fields: dict[str, Any], classes: Sequence[str]) -> Prediction:
-    """The prediction that `prediction_fields` were made of."""
+    """The prediction that `prediction_fields` were made of.
+
+    Raises:
+        ValueError: They are not such fields, as of a file that was changed by hand.
+    """
+    try:
+        return _prediction_of(fields, classes)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(repr(error)) from error
+
+
+def _prediction_of(fields: dict[str, Any], classes: Sequence[str]) -> Prediction:
     width, height = fields["size"]
     masks = fields.get("masks") or [None] * len(fields["boxes"])
     boxes = tuple(

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from boxless.errors import RunError
+from boxless.parsing import parse_json
 from boxless.pseudo.records import Candidates, Proposals, collect
 
 Row = dict[str, Any]
@@ -40,9 +42,16 @@ def rows_of(keys: Sequence[str], proposals: Proposals) -> Iterator[Row]:
 
 
 def joined(rows: Sequence[Row | None], top_k: int, grid: tuple[int, int]) -> Proposals:
-    """The proposals of images in the order of their rows; none of them are valid for None."""
+    """The proposals of images in the order of their rows; none of them are valid for None.
+
+    Raises:
+        RunError: A row, though its checksum is right, is none of `rows_of`.
+    """
     known = [row or _NONE for row in rows]
-    return collect([_best(row) for row in known], [_activations(row) for row in known], top_k, grid)
+    try:
+        return collect([_best(row) for row in known], [_activations(row) for row in known], top_k, grid)
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, OverflowError) as error:
+        raise RunError(f"kept proposals are damaged ({error!r}); delete their folder to make them anew.") from error
 
 
 def encode(row: Row) -> bytes:
@@ -56,8 +65,11 @@ def decode(line: bytes) -> Row | None:
     checksum, _, content = line.rstrip(b"\n").partition(b" ")
     if not content or checksum != b"%08x" % zlib.crc32(content):
         return None
-    row: Row = json.loads(content)
-    return row
+    try:
+        row = parse_json(content.decode("ascii"))
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("key"), str) else None
 
 
 def whole_lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:

@@ -90,12 +90,11 @@ def open_probed(
 
 def _kept(path: Path, backbone: Backbone, num_classes: int) -> nn.Module | None:
     """The probe that an earlier call fitted; None where there is none that can be read."""
-    try:
-        state = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError):
-        return None
     probe = build_probe(backbone, num_classes)
-    probe.get_submodule("fc").load_state_dict(state)
+    try:
+        probe.get_submodule("fc").load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, SafetensorError, RuntimeError):
+        return None
     return probe
 
 

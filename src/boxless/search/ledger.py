@@ -11,7 +11,6 @@ A folder for each trial, which is a run folder like any other::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Literal, final
 
-from boxless.errors import RunError
+from boxless.errors import RunError, shown
 from boxless.files import unwritable, write_json
+from boxless.parsing import parse_json
 from boxless.runs import CARD, RECIPE
 
 SEARCH_VERSION = 1
@@ -78,6 +78,12 @@ class Ledger:
         Raises:
             RunError: A file of it is damaged.
         """
+        try:
+            return self._read(folder)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"{folder}: a file of the trial lacks what it has to say ({error!r}).") from error
+
+    def _read(self, folder: Path) -> Trial:
         drawn, curve = _json(folder / TRIAL), read_curve(folder, self.stage)
         entry = {"number": drawn["number"], "settings": drawn["settings"], "folder": folder, "curve": curve}
         best = max(curve, default=None)
@@ -86,7 +92,9 @@ class Ledger:
             return Trial(**entry, state="finished", value=_value(card, best), seconds=float(card["training_seconds"]))
         if (folder / OUTCOME).exists():
             outcome = _json(folder / OUTCOME)
-            reason, kind = outcome.get("reason", ""), outcome.get("kind", "")
+            reason, kind = str(outcome.get("reason", "")), str(outcome.get("kind", ""))
+            if outcome["state"] not in ("stopped", "failed"):
+                raise ValueError(f"no trial ends as {shown(outcome['state'])}")
             return Trial(**entry, state=outcome["state"], value=best, reason=reason, kind=kind)
         return Trial(**entry, state="waiting", value=best)
 
@@ -111,8 +119,8 @@ def read_curve(folder: Path, stage: str) -> tuple[float, ...]:
     path = folder / "metrics.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:  # the line that a kill cut short; its epoch is run again
+            record = parse_json(line)
+        except ValueError:  # the line that a kill cut short; its epoch is run again
             break
         if "select" in record and record.get("stage", stage) == stage:
             found[record["epoch"]] = float(record["select"])
@@ -180,7 +188,9 @@ def locked(folder: Path, *, wait: float, busy: str) -> Iterator[None]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read ({error}); the search is damaged.") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: it holds no mapping of names to values; the search is damaged.")
     return value

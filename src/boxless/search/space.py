@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from boxless.api import with_settings
 from boxless.errors import ConfigError
 from boxless.methods.base import Method, Space
+from boxless.parsing import parse_yaml, read_yaml
 from boxless.recipe import Recipe
 from boxless.settings import check
 from boxless.trust import refuse_name
@@ -52,7 +51,7 @@ def read_space(entries: Iterable[str]) -> dict[str, Space | None]:
     for entry in entries:
         name, equals, value = entry.partition("=")
         if equals:
-            found[name.strip()] = parse(name.strip(), yaml.safe_load(value) if value.strip()[:1] == "[" else value)
+            found[name.strip()] = parse(name.strip(), _listed(value))
         else:
             ranges = {name: parse(name, value) for name, value in _flat(_read(Path(entry))).items()}
             for setting, each in ranges.items():
@@ -60,6 +59,14 @@ def read_space(entries: Iterable[str]) -> dict[str, Space | None]:
                     refuse_name(setting, str(choice), entry)
             found |= ranges
     return found
+
+
+def _listed(text: str) -> object:
+    """A list where the text is one; what is wrong with it is said with what was expected."""
+    try:
+        return parse_yaml(text) if text.strip()[:1] == "[" else text
+    except ValueError:
+        return text
 
 
 def parse(name: str, value: object) -> Space | None:
@@ -172,13 +179,13 @@ def _number(text: str) -> float:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        value = read_yaml(path)
+    except OSError as error:
         raise ConfigError(
             f"--space {path}: cannot be read ({error}); give a YAML file, or NAME=RANGE such as "
             "training.learning_rate=1e-4..1e-2:log."
         ) from None
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise ConfigError(f"--space {path}: not valid YAML: {error}") from None
     if not isinstance(value, Mapping):
         raise ConfigError(f"--space {path}: expected settings with their ranges, got {type(value).__name__}.")

@@ -15,6 +15,7 @@ import yaml
 
 from boxless.data.documents import read_text
 from boxless.errors import ConfigError, DataError, nearest
+from boxless.parsing import compose_yaml
 from boxless.text.prompts import templates
 
 _SYNSET = re.compile(r"n\d{8}")  # WordNet's number of a noun, by which ImageNet names its classes
@@ -127,8 +128,10 @@ def _read(path: Path) -> dict[str, Any]:
         if path.suffix.lower() == ".json":
             content = json.loads(text, object_pairs_hook=partial(_mapping, path), parse_int=str, parse_float=str)
         else:
-            content = _plain(path, yaml.compose(text, Loader=yaml.BaseLoader))
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+            content = _plain(path, compose_yaml(text))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{path}: not valid YAML or JSON ({' '.join(str(error).split())}).") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a mapping of each class to its names, such as 'n01440764: tench'.")

@@ -10,6 +10,7 @@ from typing import Any
 
 from boxless.errors import RunError
 from boxless.files import atomic_write, unwritable
+from boxless.parsing import parse_json
 
 
 class MetricsLog:
@@ -47,11 +48,14 @@ class MetricsLog:
         if not self.path.exists():
             return []
         lines = []
-        for text in self.path.read_text(encoding="utf-8").splitlines():
+        for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:  # the line that a kill cut short; its epoch is run again
+                line = parse_json(text)
+            except ValueError:  # the line that a kill cut short; its epoch is run again
                 break
+            if not isinstance(line, dict) or not isinstance(line.get("epoch"), int):
+                break
+            lines.append(line)
         return lines
 
 

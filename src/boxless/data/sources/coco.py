@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxless.data.documents import read_json
-from boxless.data.listing import Entry, Listing, Numbers, missing_images, name_under, some
+from boxless.data.listing import Entry, Listing, Numbers, is_file, missing_images, name_under, some
 from boxless.data.splits import split_of
 from boxless.data.truth import checked_box
 from boxless.errors import DataError
@@ -184,7 +184,7 @@ def _image_folder(part: _Part, document: CocoDocument, source: Path, images: Pat
         return tried[0]
     first = str(next(iter(document.images.values()))["file_name"])
     for folder in tried:
-        if (folder / first).is_file():
+        if is_file(folder / first):
             return folder
     raise DataError(
         f"{part.path}: its image {first} is in none of {some(map(str, tried), 8)}; say where the images are (images)."
@@ -192,6 +192,6 @@ def _image_folder(part: _Part, document: CocoDocument, source: Path, images: Pat
 
 
 def _check_files(listing: Listing, path: Path) -> None:
-    missing = [str(entry.path) for entry in listing.entries if not entry.path.is_file()]
+    missing = [str(entry.path) for entry in listing.entries if not is_file(entry.path)]
     if missing:
         raise DataError(missing_images({f"{path}, {name}": name for name in missing}, "copy it there or remove it"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boxless.data.images import is_image, walk
-from boxless.data.listing import Entry, Listing, Numbers, missing_images, some
+from boxless.data.listing import Entry, Listing, Numbers, is_file, missing_images, some
 from boxless.data.tables import Row, header_of, read_table
 from boxless.errors import DataError
 
@@ -46,7 +46,7 @@ class GlasSource:
         patients: dict[str, set[str]] = defaultdict(set)
         for row in read_table(path / GRADES, (NAME, PATIENT, GRADE)).rows:
             name, split = row.values[NAME] + SUFFIX, _split(row)
-            if not (path / name).is_file():
+            if not is_file(path / name):
                 missing[row.where] = str(path / name)
             listing.entries.append(Entry(path / name, name, (_grade(row),), split))
             patients[split].add(row.values[PATIENT])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxless.data.documents import parse_json, read_lines
-from boxless.data.listing import Entry, Listing, Numbers, missing_images, name_under
+from boxless.data.listing import Entry, Listing, Numbers, is_file, missing_images, name_under
 from boxless.data.sources.coco import box_from_corner
 from boxless.data.splits import split_of
 from boxless.data.tables import read_table
@@ -53,7 +53,7 @@ class ImageFolderSource:
             entry = Entry(record.path, name_under(record.path, root), _labels(record), split)
             if found.setdefault((entry.name, split), entry) is not entry:
                 raise DataError(f"{record.where}: {entry.name} is listed twice; join its labels in one record.")
-            if not record.path.is_file():
+            if not is_file(record.path):
                 missing[record.where] = str(record.path)
         if missing:
             raise DataError(missing_images(missing, "mend file_name or remove the record"))

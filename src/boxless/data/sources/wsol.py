@@ -11,7 +11,6 @@ folders or above them names the classes, and val is ``valcl``; ``valpx``, a few 
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from boxless.data.documents import read_lines
 from boxless.data.images import is_image
-from boxless.data.listing import Entry, Listing, Numbers, located, missing_images, some
+from boxless.data.listing import Entry, Listing, Numbers, is_file, located, missing_images, some
 from boxless.data.splits import split_of
 from boxless.data.truth import checked_box
 from boxless.errors import DataError
@@ -61,7 +60,7 @@ class WsolSource:
             for number, name in enumerate(ids[folder], start=1):
                 if name not in labels:
                     raise DataError(f"{folder / LABELS}: no class for {name}, which {IDS} lists; add the line.")
-                if not os.path.isfile(root / name):  # noqa: PTH113 - called a million times for ILSVRC
+                if not is_file(root / name):
                     missing[f"{folder / IDS}, entry {number}"] = str(root / name)
                 called = _called(labels[name], class_names, folder / LABELS)
                 listing.entries.append(Entry(*located(root, name), called, split))
@@ -111,11 +110,11 @@ def _class_names(path: Path) -> dict[str, str]:
     found = next((each for folder in (path, path.parent) if (each := folder / ENCODING).is_file()), None)
     if found is None:
         return {}
-    import yaml
+    from boxless.parsing import read_yaml
 
     try:
-        content = yaml.safe_load(found.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml(found)
+    except (OSError, ValueError) as error:
         raise DataError(f"{found}: cannot be read ({error}); expected lines such as benign: 0.") from error
     numbers = content.values() if isinstance(content, dict) else [None]
     if not all(type(number) is int for number in numbers) or len(set(numbers)) < len(content):
@@ -138,7 +137,7 @@ def _image_root(path: Path, first: str | None) -> Path:
     dataset = around.parent.parent / "dataset" / around.name  # where wsolevaluation itself keeps images
     tried = [path, path / "images", path.parent / "images", path.parent, dataset, around.parent.parent]
     for folder in tried:
-        if first is not None and (folder / first).is_file():
+        if first is not None and is_file(folder / first):
             return folder
     raise DataError(f"{path}: the image {first} is in none of {some(map(str, tried), 8)}; say where (images).")
 
