@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from boxless.errors import RunError
 
 KEY = "boxless"  # of the metadata
-FORMAT = 1
+FORMAT = 1  # as `Facts.format` has it
 LONGEST = 16 * 1024 * 1024  # characters of the JSON; a thousand classes take 30,000
 INPUT, SIZE = "images", "network_size"
 OUTPUTS = ("logits", "scores", "label", "maps", "threshold", "mask")
@@ -38,7 +38,7 @@ class Facts:
     resize: str = "bilinear, antialiased, to a square of network_size; the aspect ratio is not kept"
     date: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
 
     def to_json(self) -> str:
         """The text in the file."""

@@ -83,7 +83,7 @@ def _traced(graph: Graph, facts: Facts) -> Any:
     try:
         with _quiet(), torch.no_grad():
             program = torch.export.export(graph.eval(), (pixels,), dynamic_shapes=(dynamic,), strict=False)
-            exported = torch.onnx.export(
+            exported: Any = torch.onnx.export(
                 program, (pixels,), input_names=[_PIXELS], output_names=list(OUTPUTS), dynamo=True, verbose=False
             )
     except Exception as error:  # torch's exporter has no common base but this

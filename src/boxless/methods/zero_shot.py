@@ -171,7 +171,7 @@ def take(buffer: Tensor, embeddings: Tensor) -> None:
 
 def cosines(embeddings: Tensor, names: Tensor) -> Tensor:
     """Cosines (b, n) of embeddings (b, d) of any length with unit embeddings (n, d) or (b, n, d) of names."""
-    return torch.einsum("...d,...nd->...n", F.normalize(embeddings.float(), dim=-1), names)
+    return (F.normalize(embeddings.float(), dim=-1)[..., None, :] @ names.mT)[..., 0, :]
 
 
 def similarity(patches: Tensor, names: Tensor) -> Tensor:

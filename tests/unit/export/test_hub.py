@@ -42,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "run_version": RUN_VERSION, "boxless": "0", "classes": NAMES, "multi_label": False, "method": "cam",
         "data": {"source": "/home/someone/secret/photos", "format": "folder", "images": {"train": 9}},
         "backbone": {"name": "test_resnet", "licence": "none (random)", "frozen": True},
-        "selection": {"by": "oracle", "criterion": "mean IoU with TRUE boxes of val (ORACLE)", "value": 0.5, "epoch": 1},
+        "selection": {"by": "oracle", "criterion": "mean IoU with true boxes (ORACLE)", "value": 0.5, "epoch": 1},
         "threshold": {"rule": 0.4, "source": "the best on 9 true boxes of val (ORACLE)"}, "resolution": 32,
         "criteria": {
             "oracle": {"weights": WEIGHTS, "threshold": 0.4},
