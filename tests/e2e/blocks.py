@@ -248,3 +248,8 @@ def make_clip(folder: Path) -> None:
             picture = shape(number % 2, 40 + number)[0].resize((64, 64))
             container.mux(stream.encode(av.VideoFrame.from_image(picture)))
         container.mux(stream.encode())
+
+
+def make_slide(folder: Path) -> None:
+    """A picture larger than a tile."""
+    shape(0, 50)[0].resize((1200, 1100)).save(folder / "slide.tif")
