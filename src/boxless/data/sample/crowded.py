@@ -24,7 +24,7 @@ class Crowd:
     """A finished scene."""
 
     image: NDArray[np.uint8]  # (size, size, 3)
-    labels: NDArray[np.int64]  # (n,) the class of each object; the same one may be there twice
+    labels: tuple[str, ...]  # the class of each object; the same one may be there twice
     masks: BoolArray  # (n, size, size): what is seen of each
 
     @property
@@ -77,7 +77,7 @@ def _paint(assets: Assets, painter: _Painter, objects: int) -> Crowd:
         solids[place, *thing.window.slices] = thing.alpha >= 0.5
     for _ in range(random.integers(*BEFORE)):
         _lay(painter, canvas, painter.clutter(), solids, covered, 0.1)
-    return Crowd(painter.develop(canvas), labels.astype(np.int64), solids & ~covered)
+    return Crowd(painter.develop(canvas), tuple(assets.classes[each] for each in labels), solids & ~covered)
 
 
 def _lay(
