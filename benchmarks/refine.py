@@ -1,10 +1,10 @@
 """What drawing maps to edges and looking several times do on the bundled sample; writes benchmarks/results/refine.json.
 
-    python benchmarks/refine.py RUN... [--every 3]
+    python benchmarks/refine.py [RUN...] [--every 6]
 
-The runs are finished ones of the sample; one test image in so many is looked at. Each row is a way to look: boxes and
-masks of the predicted class, cut by the run's own threshold, which pseudo-boxes of val chose for maps as they are, and
-by Otsu's of each map. The table goes into docs/refinement.md.
+The runs are finished ones of the sample; with none cam, dips and fcam are trained by their recipes. One test image in
+so many is looked at. Each row is a way to look: boxes and masks of the predicted class, cut by the run's own threshold,
+which pseudo-boxes of val chose for maps as they are, and by Otsu's of each map. The table goes into docs/refinement.md.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from _machine import describe
 
+import boxless
 from boxless.data.catalog import read_catalog
 from boxless.data.images import read_image
 from boxless.data.masks import read_masks
@@ -57,23 +59,36 @@ BATCH = 20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--every", type=int, default=3)
+    parser.add_argument("runs", nargs="*", type=Path)
+    parser.add_argument("--every", type=int, default=6)
     arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folders = arguments.runs or [train(name, Path(made)) for name in ("cam", "dips", "fcam")]
+        fill(record(folders, arguments.every))
+
+
+def train(name: str, folder: Path) -> Path:
+    recipe = ROOT / "recipes" / "sample" / f"{name}-tf_efficientnet_lite0.yaml"
+    boxless.train(None, folder / name, recipe=recipe, device="cpu")
+    return folder / name
+
+
+def record(folders: list[Path], every: int) -> dict[str, Any]:
+    """The figures of each run, written as they come."""
     torch.set_num_threads(1)
     results: dict[str, Any] = {}
-    for folder in arguments.runs:
+    for folder in folders:
         run = open_run(folder, device="cpu")
-        results[run.recipe.method.name] = rows = measure(TorchEngine(run), arguments.every)
+        results[run.recipe.method.name] = rows = measure(TorchEngine(run), every)
         for way, row in rows.items():
             print(run.recipe.method.name, way, row, flush=True)
         shown = {
-            "data": f"the bundled sample, one test image in {arguments.every}",
+            "data": f"the bundled sample, one test image in {every}",
             **describe("one thread", "torch", "numpy", "pillow"),
             "methods": results,
         }
         RESULTS.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
-    fill(results)
+    return results
 
 
 def measure(engine: TorchEngine, every: int) -> dict[str, dict[str, float]]:
