@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 from PIL import Image
 
+from boxless.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -71,10 +73,19 @@ class Grid:
 
     @classmethod
     def of(cls, size: tuple[int, int], tile: int, overlap: float, side: int) -> Grid:
-        """Tiles of ``tile`` pixels over an image of ``size`` (width, height), of ``side`` cells each if that may be."""
+        """Tiles of ``tile`` pixels over an image of ``size`` (width, height), of ``side`` cells each if that may be.
+
+        Raises:
+            ConfigError: So many tiles that a cell for each were too many.
+        """
         across, down = (max(1.0, length / tile) for length in size)
         most = min(math.sqrt(MOST_CELLS / (across * down)), _LONGEST / max(across, down))
-        cells = max(1, min(side, math.floor(most)))
+        if most < 1:
+            raise ConfigError(
+                f"tiles of {tile} pixels are too many for {size[0]} x {size[1]} pixels; "
+                f"take larger ones, such as of {math.ceil(tile / most**2)}."  # enough, whichever limit it is
+            )
+        cells = min(side, math.floor(most))
         return cls(Axis.of(size[0], tile, overlap, cells), Axis.of(size[1], tile, overlap, cells))
 
     @property

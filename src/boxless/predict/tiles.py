@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from boxless.data.large import Large, longest_side, open_large
-from boxless.errors import BoxlessError, DataError, MissingExtraError
+from boxless.errors import BoxlessError, ConfigError, DataError, MissingExtraError
 from boxless.formats.records import check_name
 from boxless.maps.sanity import kinds_of
 from boxless.ops.boxes import clip, scale, suppress
@@ -75,7 +75,7 @@ def predict_tiles(engine: Engine, source: Source, options: Options) -> Predictio
         check_name(source.name)
         with open_large(source.path) as image:
             return tiling.predict(source, image)
-    except MissingExtraError as error:
+    except (ConfigError, MissingExtraError) as error:
         return Refused(source, DataError(f"{source.path}: {error}"))
     except DataError as error:
         return Refused(source, error)
