@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,7 +101,7 @@ def predict(
             tile=tile,
             label_map=None if label_map is None else read_label_map(label_map, localizer.engine.classes),
         )
-        videos = [each for each in sources if is_video(each)]
+        videos = [path for each in sources if is_video(each) for path in _matching(each)]
         images = [each for each in sources if not is_video(each)]
         if not videos and (every != 1 or smooth):
             raise ConfigError("--every and --smooth are for videos, and there is none among the sources.")
@@ -194,6 +195,13 @@ class _Job:
             self.output.table([(file.name, str(file)) for file in outcome.files])
             said.append(asdict(outcome))
         return said
+
+
+def _matching(source: str) -> list[str]:
+    """The videos that a glob names; anything else, and a glob that names none, as it is."""
+    if Path(source).exists() or not glob.has_magic(source):
+        return [source]
+    return sorted(glob.glob(source, recursive=True)) or [source]  # noqa: PTH207 - Path.glob finds hidden files
 
 
 def _mute(outcome: VideoOutcome) -> bool:
