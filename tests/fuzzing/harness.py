@@ -24,6 +24,7 @@ from .readers import NAMES, Reader, picture, readers
 __all__ = ["Figures", "feed", "inputs", "keep", "readers"]
 
 SECONDS, GROWTH = 5.0, 1 << 30  # of the processor for one input, and bytes of memory that it may add to the process
+LOADING = 120.0  # seconds for the first input, for which modules are imported
 
 
 class TooLong(BaseException):
@@ -61,7 +62,7 @@ def feed(reader: Reader, contents: Iterable[bytes], folder: Path, figures: Figur
         since, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         figures.inputs += 1
         try:
-            with _in_time(), warnings.catch_warnings():
+            with _in_time(SECONDS if figures.inputs > 1 else LOADING), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 reader.read(place)
             figures.accepted += 1
@@ -102,12 +103,12 @@ def _note(figures: Figures, content: bytes, error: BaseException) -> None:
 
 
 @contextmanager
-def _in_time() -> Iterator[None]:
+def _in_time(seconds: float) -> Iterator[None]:
     def stop(*_: Any) -> None:
-        raise TooLong(f"not done after {SECONDS:.0f} seconds")
+        raise TooLong(f"not done after {seconds:.0f} seconds")
 
     before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:

@@ -80,7 +80,7 @@ class Ledger:
         """
         try:
             return self._read(folder)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RunError(f"{folder}: a file of the trial lacks what it has to say ({error!r}).") from error
 
     def _read(self, folder: Path) -> Trial:
