@@ -15,9 +15,10 @@ function inImage(event) {
 
 find("stage").addEventListener("pointerdown", (event) => {
   if (!image || busy || event.button !== 0 || drag) return;
-  event.preventDefault();
   const node = event.target.closest(".bx-box");
   const index = node ? Number(node.dataset.index) : -1;
+  if (index < 0 && event.pointerType === "touch" && !draws) return; // it scrolls
+  event.preventDefault();
   const handle = event.target.closest(".bx-handle");
   if (index >= 0) { choose(index); node.focus({ preventScroll: true }); }
   drag = { index, handle: handle && { x: Number(handle.dataset.x), y: Number(handle.dataset.y) }, from: inImage(event), at: [event.clientX, event.clientY], before: boxes, moved: false };
