@@ -47,7 +47,9 @@ class Places:
         """All images now, and those that may not be shown, with the reason."""
         sources, refused = [], {}
         for root, prefix in ((self.root, ""), (self.dropped, f"{DROPPED}/")):
-            for name in walk(root) if root is not None and root.is_dir() else ():
+            if root is None or not root.is_dir():
+                continue
+            for name in walk(root):
                 if not is_image(name) or (not prefix and self._of_review(root / name)):
                     continue
                 source = Source(root / name, prefix + name)

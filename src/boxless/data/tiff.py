@@ -148,7 +148,8 @@ class _Copy:
         if page.compression in _JPEGS | _JPEG2000S:
             _check_header(data, self.wide, self.high)
         tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in _JPEGS else {}
-        return np.asarray(page.decode(data, place, **tables)[0])[0]
+        decoded: NDArray[Any] = page.decode(data, place, **tables)[0][0]
+        return decoded
 
     def _read(self, offset: int, count: int) -> bytes:
         if offset + count > self._file_size or count > _LARGEST_PIECE:

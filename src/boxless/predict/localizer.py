@@ -244,8 +244,9 @@ class _Job:
     def large(self, image: Large) -> Prediction | Refused:
         """The prediction of an image in tiles."""
         outcome = predict_tiles(self.engine, image.source, self.options)
-        dropped = isinstance(outcome, Prediction) and not self.keep_maps
-        return replace(outcome, map=None, label_maps={}) if dropped else outcome
+        if isinstance(outcome, Refused) or self.keep_maps:
+            return outcome
+        return replace(outcome, map=None, label_maps={})
 
     def decode(self, source: Source) -> Decoded | Refused | Large:
         """Errors are returned and not raised: one image that cannot be read must not end the stream."""

@@ -104,7 +104,8 @@ class Presence:
         """
         try:
             row = ("features", "mean", "scale", "weights")
-            made = cls(**{name: tuple(value) if name in row else value for name, value in card.items()})
+            given: dict[str, Any] = {name: tuple(value) if name in row else value for name, value in card.items()}
+            made = cls(**given)
             sound = made.features == FEATURES and all(len(getattr(made, name)) == len(FEATURES) for name in row)
         except (TypeError, ValueError):
             sound = False

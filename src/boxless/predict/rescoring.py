@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from boxless.data.resizing import squared
 from boxless.ops.boxes import suppress
 from boxless.ops.otsu import otsu_thresholds
 from boxless.ops.peaks import basins
-from boxless.predict.engine import Engine, Said, squared
+from boxless.predict.engine import Engine, Said
 from boxless.predict.multi import Found
 from boxless.predict.presence import Presence
 

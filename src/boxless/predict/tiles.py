@@ -226,7 +226,7 @@ class _Tiling:
             large = np.flatnonzero(areas >= least)
             places = large[suppress(parts.boxes[large], scores[large], self.options.nms)][: self._most(image)]
         else:
-            places = parts.areas.argmax(keepdims=True)
+            places = np.array([parts.areas.argmax()])
         named = np.stack([_means(parts, mosaic.weights([each]), blended) for each in classes]).argmax(0)
         corners = clip(scale(parts.boxes, grid.shape[::-1], image.size), image.size)
         found = []
