@@ -22,7 +22,18 @@ _FONTS = ("system-ui", "sans-serif")  # of the system: a page without a network 
 _OF_MAP = "part of the map’s maximum"
 _SEES = {True: "as calibrated on images of val", False: "this run was not calibrated for that"}
 _DIRECT: Final = {"queue": False, "api_visibility": "private"}  # Gradio's queue keeps statistics of every event
-_LEGIBLE = {  # Gradio's own greys are too light to read
+_CLOSED: Final = {  # what the environment or a new release must not open
+    "share": False,
+    "show_error": False,
+    "allowed_paths": [],
+    "footer_links": [],
+    "run_history": False,
+    "enable_monitoring": False,
+    "mcp_server": False,
+    "ssr_mode": False,
+    "pwa": False,
+}
+_LEGIBLE: Final = {  # Gradio's own greys are too light to read
     "body_text_color_subdued": "*neutral_600",
     "body_text_color_subdued_dark": "*neutral_300",
     "block_info_text_color": "*neutral_600",
@@ -57,20 +68,12 @@ def serve(desk: Desk, *, host: str, port: int | None, max_mb: int, opens: bool) 
             server_port=port,
             inbrowser=opens,
             app_kwargs={"middleware": _guards(host)},
-            share=False,
             prevent_thread_lock=True,
             quiet=True,
-            show_error=False,
             max_file_size=max_mb * 1024**2,
-            allowed_paths=[],
-            footer_links=[],
-            run_history=False,
-            enable_monitoring=False,
-            mcp_server=False,
-            ssr_mode=False,
-            pwa=False,
             theme=look,
             css=_STYLE,
+            **_CLOSED,
         )
     except (OSError, ValueError) as error:  # a port that is taken; or a proxy that stands before this very machine
         page.close(verbose=False)
