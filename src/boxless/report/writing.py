@@ -117,13 +117,21 @@ def _write(
 ) -> tuple[int, int]:
     """Write the page; how many images it shows, and its size in bytes."""
     shown, told = _joined(looked)
+    told = told[: _fitting(told, (LIMIT - _PAGE) // 2)]
     data = _data(looked, told)
-    pictures = embed([each.path for each in shown], LIMIT - _PAGE - len(as_json(data)), listener)
+    room = LIMIT - _PAGE - len(as_json(data).encode("utf-8", "backslashreplace"))
+    pictures = embed([each.path for each in shown[: len(told)]], room, listener)
     data["images"] = told[: len(pictures.texts)]
     page = render(_facts(looked, comparison, pictures, split), data, pictures.texts)
     with atomic_write(path, "wb") as file:
         file.write(page)
     return len(pictures.texts), len(page)
+
+
+def _fitting(told: Sequence[Mapping[str, Any]], room: int) -> int:
+    """How many images leave room for their pictures: boxes of all thresholds may be many, of large maps."""
+    sizes = np.cumsum([len(as_json(each).encode("utf-8", "backslashreplace")) + 1 for each in told])
+    return max(1, int(np.searchsorted(sizes, room, side="right")))
 
 
 def _look(
@@ -153,9 +161,10 @@ def _look(
 
 
 def _is_unsorted(source: str | Path) -> bool:
-    """Whether it is a folder with images that are in no folder of a class."""
+    """Whether it is a folder of images none of which lies in a folder that could be its class."""
     path = Path(source).expanduser()
-    return path.is_dir() and any(is_image(each.name) for each in path.iterdir() if each.is_file())
+    images = [name for name in walk(path) if is_image(name)] if path.is_dir() else []
+    return bool(images) and not any("/" in name for name in images)
 
 
 def _names(looked: Sequence[_Looked]) -> list[str]:

@@ -5,7 +5,11 @@ const KINDS = ["right", "class", "multi_instance", "part", "more", "other"];
 const LEVEL = 0.5;
 
 function bytes(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const letters = atob(text);
+  const found = new Uint8Array(letters.length);
+  for (let place = 0; place < found.length; place += 1) found[place] = letters.charCodeAt(place);
+  return found;
 }
 
 /** Rows `since, x0, y0, x1, y1` as numbers; they are unpacked when they are first asked for. */

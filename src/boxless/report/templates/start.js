@@ -113,7 +113,6 @@ function start() {
   listen();
   showMark();
   setStep(null);
-  layOut();
   new IntersectionObserver((entries, observer) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     observer.disconnect();
