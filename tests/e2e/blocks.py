@@ -96,7 +96,7 @@ SUBSTITUTIONS = {
     "text.model, pseudo.classifier, protocol.classifier, --classifier": "that tiny CLIP for a CLIP",
     "method.width, method.hidden": "8 and 16, where the method has them",
     "pseudo.threshold": "0.97 of normalized cuts, as the network learnt nothing; also for '--annotator dips'",
-    "training": "a recipe that another page trained with is copied and not trained again",
+    "training, export": "what another page made by the same recipe or command is copied, and not made again",
 }
 
 TINY_METHOD = {"width": 8, "hidden": 16}
@@ -110,6 +110,7 @@ class World:
     def __init__(self, root: Path, tiny_clip: Callable[[], str], train: Callable[..., Trained]) -> None:
         self.root, self.tiny_clip, self._train = root, tiny_clip, train
         self._made: dict[str, Trained] = {}
+        self.exported: dict[tuple[str, ...], Path] = {}
 
     def train(self, recipe: Recipe, folder: Path, *, resume: bool = False, **how: Any) -> Trained:
         """`boxless.training.session.train`, quick, and once for each recipe; a folder in use is refused as ever."""
@@ -197,8 +198,21 @@ class Page:
                 subprocess.run(words, check=True, capture_output=True)
                 return
             given = [part for word in words[1:] for part in self._expanded(word)]
+            file = self._exported(given)
+            if file and file.exists():
+                return
             done = call(*given, *(("--set", "pseudo.threshold=0.97") if "--annotator dips" in " ".join(given) else ()))
         assert done.code == 0, f"{block.where}: {shlex.join(words)}\n{done.err}\n{done.out}"
+
+    def _exported(self, given: list[str]) -> Path | None:
+        """The model file that a command writes, copied if another page wrote it from the same run."""
+        if given[0] != "export":
+            return None
+        file = self.folder / given[given.index("--onnx") + 1]
+        made = self.world.exported.setdefault(tuple(given), file)
+        if made != file:
+            shutil.copy(made, file)
+        return file
 
     def _expanded(self, word: str) -> list[str]:
         """What a shell makes of a word with ``*``; CLIP's name as that of a tiny one."""

@@ -68,7 +68,7 @@ def test_the_blocks_of_a_page_run(
 def supposed_runs(name: str) -> dict[str, dict[str, Any]]:
     """What `RUNS` says, and `runs/photos` if the page speaks of it and does not train it."""
     text = "".join(block.text for block in blocks_of(name) if block.reason is None)
-    trained = re.search(r"train .*--out runs/photos\b", text)
+    trained = re.search(r"train\b.*\bruns/photos\b", text)
     return ({"runs/photos": {}} if "runs/photos" in text and not trained else {}) | RUNS.get(name, {})
 
 
