@@ -44,9 +44,7 @@ def _help() -> str:
     from boxless.cli.app import app
 
     def said(*words: str) -> str:
-        shown = CliRunner(env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"}).invoke(
-            app, [*words, "--help"], terminal_width=100, prog_name="boxless"
-        )
+        shown = CliRunner(env={"COLUMNS": "90"}).invoke(app, [*words, "--help"], terminal_width=90, prog_name="boxless")
         return f"```text\n{shown.stdout.strip()}\n```"
 
     verbs = get_command(app).commands
