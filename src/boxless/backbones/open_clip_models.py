@@ -99,7 +99,7 @@ def preprocess(name: str) -> tuple[int, tuple[float, float, float], tuple[float,
     architecture, tag = parse(name)
     size = _config(architecture)["vision_cfg"].get("image_size", 224)
     sides = set(size) if isinstance(size, (list, tuple)) else {size}
-    if len(sides) != 1:
+    if len(sides) != 1 or not isinstance(next(iter(sides)), int):
         raise ConfigError(f"backbone {name}: its images are of {size} pixels; only models of square images are read.")
     stated: Mapping[str, Any] = {}
     if architecture.startswith(FOLDER):

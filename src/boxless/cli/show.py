@@ -129,7 +129,7 @@ def run_rows(folder: Path, card: Mapping[str, Any]) -> list[tuple[str, str]]:
     classes = card["classes"]
     chosen = selected_by(card)
     if selection["value"] is not None:
-        by_iou = selection["measure"] == "iou" and selection["by"] not in ("classification", "last")
+        by_iou = selection.get("measure") == "iou" and selection["by"] not in ("classification", "last")
         chosen += f": {selection['value']:.3f}" if by_iou else f": {selection['value']:.1f} %"
     if selection["epoch"] is not None:
         chosen += f" (epoch {selection['epoch'] + 1})"

@@ -81,7 +81,7 @@ class Content:
             return
         try:
             size = (float(width), float(height))  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             size = (0.0, 0.0)
         if not all(side >= 1 and side.is_integer() for side in size):
             raise DataError(

@@ -161,6 +161,7 @@ class _Copy:
 
 def _pages(file: Any) -> list[Any]:
     """The pages of one picture, largest first: as the format of a slide says it, or by their shapes."""
+    len(file.pages)  # walks their chain, which has no end where it leads back into itself, unless it is counted first
     series = file.series
     if not series:
         raise DataError("it has no page.")

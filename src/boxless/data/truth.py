@@ -114,7 +114,7 @@ def checked_box(
 def _numbers(corners: Sequence[object], where: str) -> Numbers:
     try:
         x0, y0, x1, y1 = (float(corner) for corner in corners)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         x0 = y0 = x1 = y1 = math.nan
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
         got = ",".join(map(str, corners))

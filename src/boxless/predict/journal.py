@@ -17,6 +17,7 @@ from typing import Any, final
 
 from boxless.errors import RunError
 from boxless.files import atomic_write, unwritable
+from boxless.parsing import parse_json
 from boxless.predict.lines import prediction_fields, prediction_of, refusal_fields
 from boxless.predict.options import Options
 from boxless.types import Prediction
@@ -278,7 +279,7 @@ def _line(fields: dict[str, Any]) -> bytes:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        fields = json.loads(line)
-    except ValueError:
+        fields = parse_json(line.decode())
+    except ValueError:  # not UTF-8 among it
         return None
     return fields if isinstance(fields, dict) else None

@@ -35,7 +35,7 @@ def facts(card: Mapping[str, Any]) -> list[Fact]:
     counts = ", ".join(f"{count:,} {split}" for split, count in data.get("images", {}).items())
     licence = backbone.get("licence")
     frozen = "frozen" if backbone.get("frozen") else "trained too"
-    versions = ", ".join(f"{name} {number}" for name, number in card.get("versions", {}).items())
+    versions = ", ".join(f"{name} {number}" for name, number in (card.get("versions") or {}).items())
     told = {
         "Learnt from": card.get("supervision", ""),
         "Weights selected by": selected_by(card) + _epoch(selection),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,11 +139,7 @@ class CocoDocument:
     def boxes(self) -> Iterator[tuple[str, Numbers]]:
         """File name and box of each annotation that has one."""
         for where, image, box in self.boxed():
-            width, height = image.get("width"), image.get("height")
-            size = None
-            if isinstance(width, int | float) and isinstance(height, int | float):
-                size = (float(width), float(height))
-            yield str(image["file_name"]), box_from_corner(box, where, size)
+            yield str(image["file_name"]), box_from_corner(box, where, _size(image))
 
     def boxed(self) -> Iterator[tuple[str, dict[str, Any], object]]:
         """Place, image and unchecked ``bbox`` of each annotation that has one and is no crowd region."""
@@ -165,6 +161,16 @@ class CocoDocument:
 
     def _where(self, number: int) -> str:
         return f"{self.path}: annotation {self.annotations[number].get('id', f'number {number}')}"
+
+
+def _size(image: Mapping[str, Any]) -> tuple[float, float] | None:
+    width, height = image.get("width"), image.get("height")
+    if not (isinstance(width, int | float) and isinstance(height, int | float)):
+        return None
+    try:
+        return float(width), float(height)
+    except OverflowError:  # digits without end
+        return None
 
 
 def box_from_corner(box: object, where: str, size: tuple[float, float] | None = None) -> Numbers:
