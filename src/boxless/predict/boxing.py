@@ -123,9 +123,14 @@ class Boxing:
 
 
 def _mask(found: Found, maps: NDArray[np.float32], cuts: NDArray[np.float64], size: tuple[int, int]) -> str:
-    """The object's mask, from the map that it was found in: the one that is above its cut on all of its cells."""
+    """The object's mask, from the map that it was found in: the one that is above its cut on all of its cells.
+
+    After a second look there may be none: then the cells themselves are resized.
+    """
     above = [values[found.cells].min() - cut for values, cut in zip(maps, cuts, strict=True)]
     which = int(np.argmax(above))
+    if above[which] <= 0:
+        return mask_of(found.cells.astype(np.float32), 0.5, found.cells, size)
     return mask_of(maps[which], float(cuts[which]), found.cells, size)
 
 

@@ -60,13 +60,13 @@ class Localizer:
 
         Args:
             path: The folder, or the ``.onnx`` file.
-            device: ``auto`` takes an accelerator if there is one; a file runs on the processor.
+            device: ``auto`` takes an accelerator if there is one.
             trust: Load the code that a run's recipe names (``module:Class``), if it names any.
         """
         if Path(path).suffix.lower() == ".onnx":
             from boxless.export.onnx_engine import OnnxEngine
 
-            return cls(OnnxEngine(Path(path)))
+            return cls(OnnxEngine(Path(path), device))
         from boxless.runs import open_run
 
         return cls(open_run(Path(path), device=device, trust=trust))

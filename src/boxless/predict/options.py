@@ -27,7 +27,7 @@ class Options:
     nms: float = 0.5  # multi: of two boxes of a class with a higher IoU the lower scored is left out
     max_boxes: int = 20  # multi: in one image
     min_area: float = 0.001  # multi: boxes of a smaller part of the image are left out
-    rescore: bool = True  # multi: class and score of each box come from the network's look at the box alone
+    rescore: bool = True  # multi: class, score and edges of each box come from the network's look at it alone
     abstain: bool = False  # no box where the run, as calibrated on val, sees no object
     masks: bool = False  # each box has the mask of its object
     refine: Refine = "none"  # maps follow the edges of the image

@@ -28,7 +28,9 @@ class TorchEngine(Engine):
         self.size, self.digest = run.preprocess.size, run.digest
         self.any_size = run.method.backbone.any_size
         self.selected_by, self.threshold_from = of_run(run)
-        self.presence = run.card.get("presence")
+        criterion = getattr(run, "criterion", "")
+        own = run.card.get("selection", {}).get("by", criterion) == criterion
+        self.presence = run.card.get("presence") if own else None  # learnt of the weights that the run predicts with
         self.beside = run.device.type != "cpu"  # on a processor the network's threads and decoding's fight for cores
         self.batch_size = 64 if self.beside else 32  # larger where the device hides the cost of a launch
         deviations = torch.tensor(run.preprocess.std, dtype=torch.float32).reshape(3, 1, 1)

@@ -32,7 +32,20 @@ def test_help_fits_a_screen(verb: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    ["train", "predict", "evaluate", "report", "export", "push", "explain", "annotate", "search", "benchmark", "show"],
+    [
+        "train",
+        "predict",
+        "evaluate",
+        "report",
+        "app",
+        "export",
+        "push",
+        "explain",
+        "annotate",
+        "search",
+        "benchmark",
+        "show",
+    ],
 )
 def test_examples_stand_on_lines_of_their_own(verb: str) -> None:
     lines = shown(verb, "--help").splitlines()
