@@ -3,9 +3,9 @@
     python benchmarks/large.py [--run RUN] [--scene FOLDER] [--cells 20] [--objects 60] [--method fcam]
 
 RUN was trained on the bundled sample and calibrated (its card has ``presence``); without one it is trained. The picture
-is painted into the folder unless it is there: photographs in fields, clutter, and garments of the sample's test split at
-known places. It is predicted in a process of its own, whose peak memory is all that it ever held, libraries and network
-among it.
+is painted into the folder unless it is there: photographs in fields, clutter, and garments of the sample's test split
+at known places. It is predicted in a process of its own, whose peak memory is all that it ever held, libraries and
+network among it.
 """
 
 from __future__ import annotations

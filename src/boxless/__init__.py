@@ -25,13 +25,17 @@ if TYPE_CHECKING:
     from boxless.errors import TrainingError as TrainingError
     from boxless.errors import UnknownNameError as UnknownNameError
     from boxless.errors import WeightsError as WeightsError
+    from boxless.export.hub import push_to_hub as push_to_hub
+    from boxless.export.session import export_onnx as export_onnx
     from boxless.listener import Listener as Listener
     from boxless.predict.localizer import Localizer as Localizer
+    from boxless.predict.options import Options as Options
     from boxless.predict.writing import predict_to as predict_to
     from boxless.protocol.evaluate import evaluate as evaluate
     from boxless.pseudo.annotate import annotate as annotate
     from boxless.recipe import Recipe as Recipe
     from boxless.recipe import read_recipe as read_recipe
+    from boxless.report.writing import write_report as write_report
     from boxless.types import Box as Box
     from boxless.types import Item as Item
     from boxless.types import Prediction as Prediction
@@ -50,6 +54,7 @@ _HOMES = {
     "Localizer": "predict.localizer",
     "MissingExtraError": "errors",
     "MissingTruthError": "errors",
+    "Options": "predict.options",
     "Prediction": "types",
     "Recipe": "recipe",
     "RunError": "errors",
@@ -58,12 +63,15 @@ _HOMES = {
     "WeightsError": "errors",
     "annotate": "pseudo.annotate",
     "evaluate": "protocol.evaluate",
+    "export_onnx": "export.session",
     "inspect": "api",
     "predict_to": "predict.writing",
+    "push_to_hub": "export.hub",
     "read_catalog": "data.catalog",
     "read_recipe": "recipe",
     "run_benchmark": "benchmark.run",
     "train": "api",
+    "write_report": "report.writing",
 }
 __all__ = sorted([*_HOMES, "__version__"])
 __getattr__, __dir__ = lazy(__name__, _HOMES, ("__version__",))
