@@ -63,18 +63,18 @@ def test_stopped_prediction_says_that_the_same_command_goes_on(
         "--batch-size",
         "2",
     ]
-    from boxless.predict.localizer import Localizer
+    from boxless.predict.torch_engine import TorchEngine
 
-    real, calls = Localizer._forward, []
+    real, calls = TorchEngine.forward, []
 
-    def stopping(self, batch):
-        calls.append(batch)
+    def stopping(self, images, classes=None):
+        calls.append(images)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(self, batch)
+        return real(self, images, classes)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Localizer, "_forward", stopping)
+        patch.setattr(TorchEngine, "forward", stopping)
         stopped = CliRunner().invoke(app, command, catch_exceptions=False)
     assert stopped.exit_code == 1
     assert "give the same command again" in stopped.stderr
