@@ -13,6 +13,7 @@ from typing import Any, final
 
 from boxless.errors import RunError
 from boxless.files import atomic_write
+from boxless.parsing import parse_json
 
 VERSION = 1
 _MARK = "boxless_review"
@@ -105,7 +106,7 @@ def _line(entry: dict[str, Any]) -> bytes:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line.decode())
     except ValueError:
         return None
     return entry if isinstance(entry, dict) else None
