@@ -92,6 +92,7 @@ def feed(name: str, count: int, seed: int, keep: Path | None) -> dict[str, Any]:
             process.join()
             content = (Path(folder) / "latest").read_bytes()
             if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
                 (keep / f"{name.replace(': ', '-').replace(' ', '-')}-died").write_bytes(content)
             zero = dict.fromkeys(("inputs", "refused", "accepted", "slowest", "seconds"), 0)
             return {**zero, "findings": {f"the process died, exit code {process.exitcode}": repr(content[:200])}}

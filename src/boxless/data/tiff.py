@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from boxless.data.tiff_colour import Colour
+from boxless.data.tiff_lzw import LZW, decode_lzw
 from boxless.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ class _Copy:
             raise DataError(f"its compression ({page.compression!s}) is not read in parts.")
         self._planes = page.samplesperpixel if page.planarconfig == 2 else 1  # planes one behind the other
         self._plain = bool(page.is_memmappable)
+        self._lzw = int(page.compression) == LZW
+        if self._lzw:
+            if page.fillorder != 1:
+                raise DataError("its LZW pieces are of reversed bits, which are not read in parts.")
+            page.compression = _NONE  # of what `decode_lzw` gives
         together = page.samplesperpixel // self._planes * page.dtype.itemsize
         self.wide, self.high = self.width, min(int(page.rowsperstrip or self.height), self.height)
         if page.is_tiled and not self._plain:
@@ -147,6 +153,8 @@ class _Copy:
         data = self._read(page.dataoffsets[place], count)
         if page.compression in _JPEGS | _JPEG2000S:
             _check_header(data, self.wide, self.high)
+        if self._lzw:
+            data = decode_lzw(data, self._bytes_of(index))
         tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in _JPEGS else {}
         decoded: NDArray[Any] = page.decode(data, place, **tables)[0][0]
         return decoded
@@ -157,6 +165,12 @@ class _Copy:
         self._handle.seek(offset)
         data: bytes = self._handle.read(count)
         return data
+
+    def _bytes_of(self, index: int) -> int:
+        """Of a piece, decoded; the last strip may have fewer rows, and a tile never has."""
+        page = self.page
+        rows = self.high if page.is_tiled else min(self.high, self.height - index // self.across * self.high)
+        return rows * math.ceil(self.wide * (page.samplesperpixel // self._planes) * page.bitspersample / 8)
 
 
 def _pages(file: Any) -> list[Any]:
