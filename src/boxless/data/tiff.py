@@ -170,7 +170,7 @@ class _Copy:
         """Of a piece, decoded; the last strip may have fewer rows, and a tile never has."""
         page = self.page
         rows = self.high if page.is_tiled else min(self.high, self.height - index // self.across * self.high)
-        return rows * math.ceil(self.wide * (page.samplesperpixel // self._planes) * page.bitspersample / 8)
+        return int(rows * math.ceil(self.wide * (page.samplesperpixel // self._planes) * page.bitspersample / 8))
 
 
 def _pages(file: Any) -> list[Any]:
