@@ -30,7 +30,7 @@ TILED = {"tile": (64, 32)}
 STORED: dict[str, tuple[Any, dict[str, Any]]] = {
     "one strip": (RGB, {}),
     "strips": (RGB, {"compression": "lzw", "rowsperstrip": 7, "predictor": True}),
-    "one strip": (RGB, {"compression": "lzw", "rowsperstrip": 1000}),
+    "one strip of LZW": (RGB, {"compression": "lzw", "rowsperstrip": 1000}),
     "tiles": (RGB, TILED),
     "JPEG": (RGB, {"compression": "jpeg", **TILED}),
     "deflate": (RGB, {"compression": "zlib", "predictor": True, **TILED}),
