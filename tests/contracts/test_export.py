@@ -117,7 +117,7 @@ def test_what_compares_images_with_names_is_exported_or_says_why_not(
     if name == "clipseg":
         pytest.skip("its networks are tested with it")
     if name == "naclip":
-        pytest.skip("it takes more than a minute to trace; its attention is sclip's with a bias of places")
+        pytest.skip("ten steps of PAMR, unrolled, take more than a minute to trace")
     torch.manual_seed(0)
     backbone = build_backbone(tiny_clip("vit"), weights="auto", image_size=SIZE)
     method: Method = METHODS.load(name)(backbone, len(CLASSES))
