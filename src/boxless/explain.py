@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from boxless.backbones import weights as weight_sources
@@ -20,10 +19,10 @@ from boxless.maps import DEFAULT_MAP, MAPS
 from boxless.maps.base import MapExtractor, Maps
 from boxless.maps.sanity import NOT_FINITE, SAME_FOR_ALL, kinds_of, same_for_all_classes, sentence
 from boxless.maps.score import ScoreMap
-from boxless.ops.boxes import clip, scale
 from boxless.ops.components import largest_boxes
 from boxless.ops.maps import resize
 from boxless.ops.otsu import otsu_thresholds
+from boxless.predict.boxing import original
 from boxless.predict.overlay import draw
 from boxless.predict.sources import Paths, Source, Sources
 from boxless.settings import build
@@ -31,7 +30,6 @@ from boxless.stream import batched
 from boxless.types import Box, Prediction
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL.Image import Image
     from torch import Tensor
 
@@ -159,7 +157,7 @@ def _finished(job: _Job, read: Sequence[tuple[Source, Image, tuple[int, int]]], 
     for i, (source, image, size) in enumerate(read):
         index, kind = int(found.classes[i]), wrong[i]
         label, score = classifier.label(index), float(probabilities[i])
-        box = [Box(_original(boxes[i], maps.shape[1:], size), label, index, score)] if areas[i] else []
+        box = [Box(original(boxes[i], maps.shape[1:], size), label, index, score)] if areas[i] else []
         prediction = Prediction(
             source.path,
             source.name,
@@ -188,10 +186,3 @@ def _write(folder: Path, image: Image, prediction: Prediction) -> Path:
 def _least_side(job: _Job) -> int | None:
     """An image that is drawn on keeps its size."""
     return job.classifier.preprocess.size if job.out is None else None
-
-
-def _original(
-    box: NDArray[np.float64], shape: tuple[int, ...], size: tuple[int, int]
-) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = clip(scale(box[None], (shape[1], shape[0]), size), size)[0].tolist()
-    return x0, y0, x1, y1

@@ -188,10 +188,9 @@ class Localizer:
             decoded: Decoded | Refused | Large = job.decode(Source(Path(image), Path(image).name))
         else:
             decoded = job.prepare(Source(Path("image"), "image"), _upright(image))
-        if isinstance(decoded, Large):
-            outcome = job.large(decoded)
-        else:
-            outcome = decoded if isinstance(decoded, Refused) else job.finish([decoded])[0]
+        outcome = job.large(decoded) if isinstance(decoded, Large) else decoded
+        if isinstance(outcome, Decoded):
+            (outcome,) = job.finish([outcome])
         if isinstance(outcome, Refused):
             raise outcome.error
         return outcome
