@@ -23,12 +23,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Shot:
+    """A stretch of a video that was taken without a cut."""
+
+    video: str  # the video's name, relative to the data's root: all its shots belong to one split
+    number: int = 0  # of the shot in its video
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One labelled image: where it is, what it is called, and the classes it shows. It never holds a box."""
 
     path: Path  # the file
     name: str  # relative to the data's root, with forward slashes: the stable name in every output
     labels: tuple[int, ...]  # class indices; empty if unknown
+    shot: Shot | None = None  # of a frame of a video; those of a shot follow one another in a split, in time
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def _assemble(path: Path, format: str, reason: str, listing: Listing) -> Catalog
     given: dict[str | None, list[Item]] = defaultdict(list)
     for entry in listing.entries:
         labels = tuple(sorted({number[_plain(label)] for label in entry.labels}))
-        given[entry.split].append(Item(entry.path, entry.name, labels))
+        given[entry.split].append(Item(entry.path, entry.name, labels, entry.shot))
     splits, rule = complete_splits(given)
     problems += _in_two_splits(splits)
     if not splits["train"]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from boxless.types import Shot
+
 if TYPE_CHECKING:
     from boxless.data.catalog import Catalog
 
@@ -23,6 +25,7 @@ class Entry:
     name: str  # relative to the data's root, with forward slashes
     labels: tuple[str, ...]  # class names, at least one
     split: str | None = None  # "train", "val" or "test"; None for all entries if the data have no splits
+    shot: Shot | None = None  # of a frame of a video; those of a shot follow one another, in time
 
 
 @dataclass(slots=True)
@@ -47,7 +50,10 @@ class Source(Protocol):
         """The labelled images; no box. Raises ``DataError`` naming file and line."""
 
     def boxes(self, catalog: Catalog) -> tuple[dict[str, list[Numbers]], str] | None:
-        """Boxes by item name and a sentence saying where from; None if the source has none."""
+        """Boxes by item name and a sentence saying where from; None if the source has none.
+
+        An item with an empty list was looked at, and shows no object.
+        """
 
 
 def located(root: Path, written: str) -> tuple[Path, str]:

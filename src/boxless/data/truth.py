@@ -35,6 +35,7 @@ class Truth:
 
     boxes: dict[str, Boxes]  # item name -> (n, 4) float64 xyxy in original upright pixels; images with boxes only
     source: str  # where they come from
+    absent: frozenset[str] = frozenset()  # items that were looked at and show no object; what is in neither is unknown
 
 
 def read_truth(catalog: Catalog, split: str) -> Truth:
@@ -64,7 +65,7 @@ def read_truth(catalog: Catalog, split: str) -> Truth:
         raise MissingTruthError(
             f"{source}: none of the {len(names)} images of the split {split!r} has a box there; add some."
         )
-    return Truth(boxes, source)
+    return Truth(boxes, source, frozenset(name for name in names if name in every and not every[name]))
 
 
 def read_box_table(path: Path, catalog: Catalog) -> dict[str, list[Numbers]]:
