@@ -80,6 +80,8 @@ class Method(nn.Module, ABC):
         class_specific: Whether the maps of two classes differ.
         stage: The present one.
         search_space: Hyper-parameters that a search may set, with their ranges.
+        neighbours: How many frames of the same shot before a frame have their pseudo-labels' maps laid over its own,
+            where there are any: elementwise the maximum.
     """
 
     paper: ClassVar[Paper]
@@ -87,6 +89,7 @@ class Method(nn.Module, ABC):
     stages: ClassVar[tuple[Stage, ...]] = (Stage("training"),)
     class_specific: bool = True
     search_space: ClassVar[Mapping[str, Space]] = {}
+    neighbours: int = 0
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()

@@ -81,6 +81,22 @@ class Proposals:
         places = torch.stack([across[:, None, :].expand(shape), down[:, :, None].expand(shape)], 3) * 2 - 1
         return F.grid_sample(coarse, places, padding_mode="border", align_corners=False)[:, 0].clamp(0, 1)
 
+    def fused(self, owners: Tensor, count: int) -> Proposals:
+        """The maps of ``count`` images, each the elementwise maximum of all of its own, as `of_maps` made them.
+
+        Args:
+            owners: (b,) int64, of each map here the place of its image, below ``count``.
+            count: Images.
+        """
+
+        def highest(values: Tensor) -> Tensor:
+            shape = (count, *values.shape[1:])
+            into = torch.zeros(shape, dtype=torch.float32, device=values.device)
+            index = owners.to(values.device).view(-1, *[1] * (values.ndim - 1)).expand_as(values)
+            return into.scatter_reduce(0, index, values.float(), "amax").to(values.dtype)
+
+        return self._each(highest)
+
     def remarks(self) -> tuple[str, ...]:
         """What the user should hear of these images; nothing if each has a box that is large enough."""
         total, small = len(self.valid), int(self.kept_largest.sum())

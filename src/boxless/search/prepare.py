@@ -23,6 +23,7 @@ from boxless.training.labelling import plan, settle
 from boxless.training.naming import settle_text
 from boxless.training.resolve import resolve
 from boxless.training.session import make_fabric
+from boxless.training.shots import rounds
 from boxless.training.tracking import PSEUDO
 from boxless.training.val_boxes import FOLDER, STORE, ValBoxes, settle_boxes
 
@@ -67,9 +68,11 @@ def prepare(recipe: Recipe, folder: Path, *, device: str, listener: Listener) ->
         method = runs.build_method(recipe, len(catalog.classes), pretrained=True)
     recipe = settle_boxes(settle(recipe, method, catalog.classes), catalog.classes, folder)
     preprocess = Preprocess(int(recipe.data.image_size), method.backbone.mean, method.backbone.std)
+    settings = {stage.name: each for stage, each in plan(method, recipe.training, recipe.pseudo)}
+    shown = rounds(catalog.splits["train"], sum(int(each.epochs) for each in settings.values()), recipe.training.seed)
     train_set, val_set = (
-        Examples(catalog.splits[name], len(catalog.classes), preprocess, seed=recipe.training.seed)
-        for name in ("train", "val")
+        Examples(items, len(catalog.classes), preprocess, seed=recipe.training.seed)
+        for items in (shown, catalog.splits["val"])
     )
     method = method.to(fabric.device)
     sets = ValBoxes(recipe, catalog, method, train_set, val_set, folder, fabric, listener, lambda: None)()
@@ -84,7 +87,6 @@ def prepare(recipe: Recipe, folder: Path, *, device: str, listener: Listener) ->
         making.mkdir(parents=True, exist_ok=True)
         fill_caches(recipe, method, train_set, val_set, making, fabric, listener, Stop())
     shutil.rmtree(folder / STORE, ignore_errors=True)
-    settings = {stage.name: each for stage, each in plan(method, recipe.training, recipe.pseudo)}
     stage = judged_stage(kind, recipe.protocol.select)
     return Prepared(recipe, stage.name, int(settings[stage.name].epochs) if kind.needs.trains else 1)
 

@@ -13,6 +13,7 @@ from boxless.data.transforms import Augment, Preprocess
 from boxless.errors import DataError
 from boxless.stream import ordered_map
 from boxless.training.randomness import generator
+from boxless.training.shots import draw, in_shots
 from boxless.types import Item
 
 
@@ -36,6 +37,7 @@ class Examples:
         seed: int = 0,
     ) -> None:
         self.items, self.preprocess, self.augment, self.seed = items, preprocess, augment, seed
+        self.shots = in_shots(items)
         self.refused: dict[int, str] = {}  # images that cannot be read, and why; training goes on without them
         self.labels = torch.tensor([item.labels[0] for item in items])
         self.targets = torch.zeros(len(items), num_classes)
@@ -44,6 +46,17 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def per_epoch(self) -> int:
+        """How many of them an epoch shows: all images, and of frames one a shot."""
+        return len(self.shots)
+
+    def drawn(self, epoch: int) -> list[int]:
+        """Those that an epoch shows."""
+        if self.per_epoch == len(self.items):
+            return list(range(len(self.items)))
+        return draw(self.items, self.shots, epoch, self.seed)
 
     def check_readable(self) -> None:
         """Raise a DataError if no image could be read."""
@@ -88,8 +101,12 @@ class Examples:
 
     def plain(self, index: int, *, flipped: bool = False) -> Tensor:
         """One image as it is, (3, s, s), perhaps mirrored."""
-        tensor = self.preprocess(self._read(index, self.preprocess.size))
+        tensor = self.of_item(self.items[index])
         return tensor.flip(-1) if flipped else tensor
+
+    def of_item(self, item: Item) -> Tensor:
+        """Any image, one of them or not, as it is, (3, s, s)."""
+        return self.preprocess(read_image(item.path, shrink_to=self.preprocess.size)[0])
 
     def shown(self, index: int, epoch: int) -> Tensor:
         """One image as training shows it in this epoch, (3, s, s)."""

@@ -57,7 +57,9 @@ class Feeder:
 
     def steps(self, epoch: int, first: int) -> Iterator[list[Part]]:
         """The parts of each batch of an epoch, from batch number ``first`` on."""
-        batches = list(epoch_batches(len(self.examples), self.batch_size, self.seed, epoch))[first:]
+        shown = self.examples.drawn(epoch)
+        places = list(epoch_batches(len(shown), self.batch_size, self.seed, epoch))[first:]
+        batches = [[shown[place] for place in batch] for batch in places]
         shares = [self._share(batch) for batch in batches]
         if self.cache is not None and not self.needs_images:
             for shared in shares:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,8 @@ from boxless.settings import check
 from boxless.stream import default_workers, ordered_map
 from boxless.training.examples import Examples
 from boxless.training.naming import whole
+from boxless.training.shots import Before
+from boxless.types import Item
 
 PSEUDO = "pseudo"
 BATCH = 32  # images whose boxes are scored together, and between two writes
@@ -106,6 +109,7 @@ class Labelling:
         fabric: The processes.
         listener: Hears of the progress.
         stop: Called between writes; it may raise to end the work.
+        before: The frames before each, where a method takes those of videos together.
     """
 
     recipe: Recipe
@@ -116,6 +120,7 @@ class Labelling:
     fabric: Fabric
     listener: Listener
     stop: Callable[[], None]
+    before: Before | None = None
 
     def __call__(self, stage: Stage) -> Proposals | None:
         """The pseudo-labels of all training images for a stage, on the CPU; None if it asks for none.
@@ -136,6 +141,7 @@ class Labelling:
             "backbone": network_digest(self.method.backbone),
             "classifier": network_digest(teacher.network),
             "size": self.examples.preprocess.size,
+            **({"neighbours": self.method.neighbours} if self.method.neighbours else {}),
         }
         kept = self.folder / PSEUDO if chosen.folder is None else Path(chosen.folder)
         rank, world = self.fabric.global_rank, self.fabric.world_size
@@ -169,25 +175,51 @@ class Labelling:
         )
 
     def _make(self, labeller: Labeller, places: list[int]) -> Proposals:
-        images = torch.stack(list(ordered_map(self._show, places, workers=default_workers(), ahead=len(places))))
+        """The pseudo-labels of some images; of frames of videos perhaps with those before them."""
+        own = list(ordered_map(self._show, places, workers=default_workers(), ahead=len(places)))
+        earlier = [(row, item) for row, place in enumerate(places) for item in self._before(place)]
+        others = ordered_map(self._shown, [item for _, item in earlier], workers=default_workers(), ahead=len(places))
+        known = [(row, image) for (row, _), image in zip(earlier, others, strict=True) if image is not None]
+        owners = [*range(len(places)), *(row for row, _ in known)]
+        images = torch.stack([*own, *(image for _, image in known)])
         images = images.to(self.fabric.device, memory_format=torch.channels_last)
+        labels = self.examples.labels[places][owners].to(self.fabric.device)
         with evaluating(self.method):
-            return labeller(images, self.examples.labels[places].to(self.fabric.device))
+            made = labeller(images, labels)
+        return made.fused(torch.tensor(owners), len(places)) if known else made
 
     def _show(self, place: int) -> Tensor:
         image = self.examples.attempt(place, self.examples.plain)
         side = self.examples.preprocess.size
         return torch.zeros(3, side, side) if image is None else image
 
+    def _before(self, place: int) -> tuple[Item, ...]:
+        """The frames whose maps are laid over that of one."""
+        if self.before is None or not self.method.neighbours:
+            return ()
+        return self.before(self.examples.items[place], self.method.neighbours)
+
+    def _shown(self, item: Item) -> Tensor | None:
+        try:
+            return self.examples.of_item(item)
+        except DataError:
+            return None  # the frame itself can do without
+
     def _key(self, place: int) -> str | None:
         """The image's name in the store; None if its file cannot be read, which is noted."""
         if place in self.examples.refused:
             return None
+        label = int(self.examples.labels[place])
         try:
-            return image_key(self.examples.items[place].path, int(self.examples.labels[place]))
+            own = image_key(self.examples.items[place].path, label)
         except DataError as error:
             self.examples.refused[place] = str(error)
             return None
+        earlier = []
+        for item in self._before(place):
+            with suppress(DataError):
+                earlier.append(image_key(item.path, label))
+        return "+".join([own, *earlier])
 
 
 def _settings(training: Training, stage: str) -> Training:

@@ -112,7 +112,7 @@ class Loop:
 
     @property
     def _batches(self) -> int:
-        return ceil(len(self.feeder.examples) / self.settings.batch_size)
+        return ceil(self.feeder.examples.per_epoch / self.settings.batch_size)
 
     def _stage(self, *, resumed: bool) -> None:
         stage, self.settings = self.plan[self.progress.stage]

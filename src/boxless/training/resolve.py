@@ -14,6 +14,7 @@ from boxless.data.catalog import Catalog
 from boxless.listener import Listener
 from boxless.methods import DEFAULT_METHOD, MULTI_LABEL_METHOD
 from boxless.recipe import Recipe
+from boxless.training.shots import in_shots
 from boxless.types import Item
 
 AUTO = "auto"
@@ -38,8 +39,10 @@ def resolve(recipe: Recipe, catalog: Catalog, *, accelerator: bool, listener: Li
     if recipe.data.image_size == "auto":
         changes["data"]["image_size"] = pick_image_size(items, accelerator=accelerator)
     if recipe.training.epochs == "auto":
-        steps = ceil(len(items) / recipe.training.batch_size)
-        changes["training"]["epochs"] = min(max(ceil(TARGET_STEPS / steps), 10), 60)
+        shots = len(in_shots(items))  # each shows another frame in each epoch, so that more are no repetition
+        steps = ceil(shots / recipe.training.batch_size)
+        most = 60 * max(round(len(items) / max(shots, 1)), 1)
+        changes["training"]["epochs"] = min(max(ceil(TARGET_STEPS / steps), 10), most)
     if recipe.training.features is not None:  # found again from any folder, for a run that is resumed
         changes["training"]["features"] = str(Path(recipe.training.features).absolute())
     return recipe.override(**changes)

@@ -41,6 +41,7 @@ from boxless.training.naming import name_classes, settle_text
 from boxless.training.presence import learn_presence
 from boxless.training.resolve import AUTO, resolve
 from boxless.training.selection import Settled, guard, past_of
+from boxless.training.shots import before, rounds
 from boxless.training.tracking import Tracker
 from boxless.training.val_boxes import STORE, ValBoxes, settle_boxes
 from boxless.training.validation import look_at_maps
@@ -119,7 +120,8 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
         recipe.save(folder / runs.RECIPE)  # only now: what cannot be built leaves no folder behind
     fabric.barrier()  # the others write into that folder
     method = method.to(fabric.device)
-    train_set, val_set = _examples(recipe, catalog, method)
+    epochs = sum(int(settings.epochs) for _, settings in stages)
+    train_set, val_set = _examples(recipe, catalog, method, epochs)
     ask = stop.raise_if_asked
     sets = ValBoxes(recipe, catalog, method, train_set, val_set, folder, fabric, listener, ask)()
     progress, caches, trains = Progress(), [], method.needs.trains
@@ -162,7 +164,17 @@ def _loop(
     feeder = Feeder(
         train_set, cache, settings.batch_size, settings.accumulate, settings.seed, rank, world, fabric.device
     )
-    label = Labelling(recipe, method, train_set, catalog.classes, folder, fabric, listener, stop.raise_if_asked)
+    label = Labelling(
+        recipe,
+        method,
+        train_set,
+        catalog.classes,
+        folder,
+        fabric,
+        listener,
+        stop.raise_if_asked,
+        before(catalog.splits["train"]),
+    )
     return Loop(fabric, stages, method, catalog.multi_label, feeder, tracker, label, folder, listener, stop.asked)
 
 
@@ -226,12 +238,12 @@ def _check_writable(folder: Path) -> None:
         raise RunError(unwritable(folder, error)) from error
 
 
-def _examples(recipe: Recipe, catalog: Catalog, method: Method) -> tuple[Examples, Examples]:
+def _examples(recipe: Recipe, catalog: Catalog, method: Method, epochs: int) -> tuple[Examples, Examples]:
     size, backbone = int(recipe.data.image_size), method.backbone
     preprocess = Preprocess(size, backbone.mean, backbone.std)
     augment = Augment(size, backbone.mean, backbone.std) if recipe.data.augment else None
     count, seed = len(catalog.classes), recipe.training.seed
-    train_set = Examples(catalog.splits["train"], count, preprocess, augment, seed)
+    train_set = Examples(rounds(catalog.splits["train"], epochs, seed), count, preprocess, augment, seed)
     return train_set, Examples(catalog.splits.get("val", ()), count, preprocess, None, seed)
 
 
