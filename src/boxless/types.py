@@ -82,11 +82,17 @@ class Features:
 
     grids: tuple[Tensor, ...]  # each (b, c, h, w), in the order of the stages asked for
     prefix: Tensor | None = None  # (b, s, n, c) class and register tokens of the stages of `Backbone.token_taps`
+    attention: tuple[Tensor, ...] = ()  # of the blocks of `Backbone.tap_attention`, as it says
 
     @property
     def grid(self) -> Tensor:
         """The last grid asked for, (b, c, h, w)."""
         return self.grids[-1]
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them in a row; `Backbone.regrouped` is the way back."""
+        return (*self.grids, *(() if self.prefix is None else (self.prefix,)), *self.attention)
 
 
 @dataclass(frozen=True, slots=True)

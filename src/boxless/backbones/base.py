@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,14 +31,16 @@ class Stage:
 class Backbone(nn.Module, ABC):
     """Images in, features on a grid out.
 
-    A method says with :meth:`tap` which grids it reads, and with :meth:`tap_tokens` which tokens; only those are
-    computed and kept. Methods and backbones meet nowhere else, so any method runs on any backbone that has what it
-    needs.
+    A method says with :meth:`tap` which grids it reads, with :meth:`tap_tokens` which tokens, and with
+    :meth:`tap_attention` whose attention; only those are computed and kept. Methods and backbones meet nowhere else, so
+    any method runs on any backbone that has what it needs.
 
     Attributes:
         stages: Every stage that can be tapped, from fine to coarse.
         prefix_tokens: Class and register tokens before the patch tokens; 0 for convolutional networks.
         class_token: Whether the first of them is a class token that :meth:`tap_tokens` gives.
+        blocks: Transformer blocks whose attention :meth:`tap_attention` gives; 0 where the network has none such.
+        heads: Heads of the attention of the last of them.
         mean: Channel means that images are normalised with.
         std: Channel standard deviations that images are normalised with.
         licence: Licence of the pretrained weights, as their publisher states it.
@@ -49,6 +51,8 @@ class Backbone(nn.Module, ABC):
     stages: tuple[Stage, ...]
     prefix_tokens: int
     class_token: bool = False
+    blocks: int = 0
+    heads: int = 0
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     licence: str
@@ -59,6 +63,8 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.taps: tuple[int, ...] = ()
         self.token_taps: tuple[int, ...] = ()
+        self.attention_taps: tuple[int, ...] = ()
+        self.attention_rows: Literal["class", "all"] = "class"
         self.frozen = False
         self.inserted = nn.ModuleList()
         self._places: list[int] = []  # the stage of each inserted module
@@ -108,6 +114,53 @@ class Backbone(nn.Module, ABC):
             )
         self.token_taps = known
         return tuple(self.stages[stage] for stage in known)
+
+    def tap_attention(self, *blocks: int, rows: Literal["class", "all"] = "class") -> None:
+        """Choose the transformer blocks whose attention :meth:`forward` gives: weights after the softmax, no dropout.
+
+        They replace those chosen before; negative indices count from the last block.
+
+        Args:
+            blocks: Indices of blocks; none at all is a choice too.
+            rows: ``class`` gives what the class token attends to, (b, heads, n), and costs next to nothing; ``all``
+                the attention of every token, (b, heads, n, n). Of n tokens class and register tokens come first, then
+                the grid's cells, row by row.
+
+        Raises:
+            ConfigError: There is no such block, the blocks' attention cannot be read, or there is no class token.
+        """
+        reason = "it is no plain vision transformer, whose blocks each attend to all tokens" if not self.blocks else ""
+        if rows == "class" and not self.class_token:
+            reason = reason or "it has no class token in its blocks"
+        if blocks and reason:
+            fitting = ", ".join(row.name for row in BACKBONES if row.prefix_tokens)
+            whose = "a class token" if rows == "class" else "all tokens"
+            raise ConfigError(f"{self.title} gives no attention of {whose}: {reason}; fitting: {fitting}.")
+        for block in blocks:
+            if not -self.blocks <= block < self.blocks:
+                raise ConfigError(f"block {block}: {self.title} has {self.blocks} blocks, counted from 0.")
+        self.attention_taps, self.attention_rows = tuple(block % self.blocks for block in blocks), rows
+
+    @property
+    def tapped(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], Literal["class", "all"]]:
+        """All that was chosen: stages for their grids, for their tokens, blocks for their attention, and its rows."""
+        return self.taps, self.token_taps, self.attention_taps, self.attention_rows
+
+    @contextmanager
+    def other_taps(self) -> Iterator[None]:
+        """Within it other taps can be chosen, at first there are none; after it, those found are back."""
+        found = self.tapped
+        self.taps, self.token_taps, self.attention_taps = (), (), ()
+        try:
+            yield
+        finally:
+            self.taps, self.token_taps, self.attention_taps, self.attention_rows = found
+
+    def regrouped(self, tensors: Sequence[Tensor]) -> Features:
+        """The features that these are the ``Features.tensors`` of, with the present taps."""
+        grids, tokens = len(self.taps), len(self.taps) + bool(self.token_taps)
+        prefix = tensors[grids] if self.token_taps else None
+        return Features(tuple(tensors[:grids]), prefix, tuple(tensors[tokens:]))
 
     @property
     def gives_tokens(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
@@ -112,37 +112,36 @@ class ClipTower(nn.Module, ABC):
     def pooled(self, x: Tensor) -> Tensor:
         """The image's embedding (b, d) as the network computes it, from the stream after the last block."""
 
-    def attention(self, index: int, y: Tensor, grid: Grid) -> Tensor:
-        """Weights of a block's attention, (b, heads, t, t)."""
+    def attention(self, index: int, y: Tensor, grid: Grid, rows: Literal["class", "all"] = "all") -> Tensor:
+        """Weights of a block's attention, (b, heads, t, t), or of the class token's alone, (b, heads, t)."""
         q, k, _ = self.qkv(index, y, grid)
-        return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
-
-    def class_attention(self, images: Tensor) -> Tensor:
-        """What the class token of the last block attends to, of the patches: (b, heads, rows, columns)."""
-        x, grid = self.tokens(images)
-        for index in range(self.depth - 1):
-            x = self.block(index, x, grid)
-        weights = self.attention(self.depth - 1, self.normed(self.depth - 1, x), grid)
-        return weights[:, :, 0, self.prefix :].reshape(*weights.shape[:2], *grid)
+        asked = q[:, :, :1] if rows == "class" else q
+        weights = (asked @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
+        return weights[:, :, 0] if rows == "class" else weights
 
     def stage_names(self) -> list[tuple[str, int, int]]:
         """Name, channels and stride of each block."""
         return [(f"{self.place}.{index}", self.width, self.patch) for index in range(self.depth)]
 
-    def read(self, images: Tensor, wanted: Collection[int]) -> dict[int, tuple[Tensor, Tensor]]:
+    def read(
+        self, images: Tensor, wanted: Collection[int], attending: Collection[int], rows: Literal["class", "all"]
+    ) -> tuple[dict[int, tuple[Tensor, Tensor]], dict[int, Tensor]]:
         """Grid (b, c, h, w) and class tokens (b, p, c) after each wanted block; stage `depth` is the shared space.
 
-        Blocks are read after the last norm, as what follows the last one sees them.
+        Blocks are read after the last norm, as what follows the last one sees them. Beside them, the attention of other
+        blocks, as :meth:`attention` gives it.
         """
         x, grid = self.tokens(images)
-        found = {}
-        for index in range(min(max(wanted) + 1, self.depth)):
+        found, attention = {}, {}
+        for index in range(min(max({*wanted, *attending}) + 1, self.depth)):
+            if index in attending:
+                attention[index] = self.attention(index, self.normed(index, x), grid, rows)
             x = self.block(index, x, grid)
             if index in wanted:
                 found[index] = self._parted(self.last_norm(x), grid)
         if self.depth in wanted:
             found[self.depth] = self._parted(self.embed(x), grid)
-        return found
+        return found, attention
 
     def embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The image (b, d) and its patches (b, d, h, w) in the space shared with texts, not normalised."""

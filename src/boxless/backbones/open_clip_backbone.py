@@ -51,6 +51,8 @@ class OpenClipBackbone(Backbone):
         self.model = _opened(whole.visual, whole.logit_scale)
         self.prefix_tokens = self.model.prefix
         self.class_token = self.prefix_tokens > 0
+        if self.tower:
+            self.blocks, self.heads = self.tower.depth, self.tower.heads
         self.text_dimensions = models.dimensions(name)
         _, self.mean, self.std = models.preprocess(name)
         self.licence = licence_of(name)
@@ -73,14 +75,17 @@ class OpenClipBackbone(Backbone):
     def extract(self, images: Tensor) -> Features:
         """Compute the tapped stages; see :class:`Backbone`."""
         wanted = {*self.taps, *self.token_taps}
-        if not wanted:
+        if not wanted and not self.attention_taps:
             return Features(())
         self._check(*images.shape[2:])
-        found: dict[int, Any] = self.model.read(images, wanted)
-        grids = tuple(found[tap][0] for tap in self.taps)
-        if not self.token_taps:
-            return Features(grids)
-        return Features(grids, torch.stack([found[tap][1] for tap in self.token_taps], 1))
+        found: dict[int, Any]
+        if isinstance(self.model, ClipTower):
+            found, weights = self.model.read(images, wanted, self.attention_taps, self.attention_rows)
+        else:
+            found, weights = self.model.read(images, wanted), {}
+        prefix = torch.stack([found[tap][1] for tap in self.token_taps], 1) if self.token_taps else None
+        attention = tuple(weights[block] for block in self.attention_taps)
+        return Features(tuple(found[tap][0] for tap in self.taps), prefix, attention)
 
     def embeddings(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (b, d) and their patches or cells (b, d, h, w) in the space shared with texts, not normalised.

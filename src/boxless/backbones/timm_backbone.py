@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any, final
 
 import timm
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from boxless.backbones import weights as weight_sources
+from boxless.backbones.attention_taps import attention_modules, reading_attention
 from boxless.backbones.base import Backbone, Stage, evaluating
 from boxless.backbones.insertion import Place, hooked, layout_of
 from boxless.backbones.strides import undo_strides
@@ -70,6 +73,9 @@ class TimmBackbone(Backbone):
             Stage(str(s["module"]), int(s["num_chs"]), min(int(s["reduction"]), coarsest)) for s in info
         )
         self._has_head = self._options.get("norm") is None and self._final_channels() != self.stages[-1].channels
+        attentions = attention_modules(self.model)
+        if len(attentions) == len(self.stages):  # each stage is a block
+            self.blocks, self.heads = len(attentions), int(attentions[-1].num_heads)
         if self._has_head:
             self.stages = (*self.stages, Stage(FINAL_STAGE, self._final_channels(), self.stages[-1].stride))
         self.tap(-1)
@@ -80,14 +86,27 @@ class TimmBackbone(Backbone):
         """Compute the tapped stages; see :class:`Backbone`."""
         changes = [(place, partial(self.pass_through, stage)) for stage, place in self._layouts.items()]
         try:
-            with hooked(self.model, changes, images.shape[2:]):
-                return self._extract(images)
+            with (
+                hooked(self.model, changes, images.shape[2:]),
+                reading_attention(self.model, self.attention_taps, self.attention_rows) as attention,
+            ):
+                features = self._extract(images)
         except AssertionError as error:  # so timm refuses a size
             size = " x ".join(map(str, images.shape[2:]))
             raise ConfigError(
                 f"{self.title} does not take images of {size} pixels ({error}); resize them, or build it for another "
                 "image_size."
             ) from error
+        if not attention:
+            return features
+        cells = prod(-(-side // self.stages[0].stride) for side in images.shape[2:])
+        for block, weights in attention.items():
+            if weights.shape[-1] != self.prefix_tokens + cells:
+                raise ConfigError(
+                    f"{self.title}: the attention of block {block}, {tuple(weights.shape)}, does not go to all tokens, "
+                    f"{self.prefix_tokens} and {cells} patches; take a plain vision transformer."
+                )
+        return replace(features, attention=tuple(attention[block] for block in self.attention_taps))
 
     def admit(self, stage: int) -> None:
         """Find how the stage's grid lies in what its module gives; see :class:`Backbone`."""
@@ -124,10 +143,11 @@ class TimmBackbone(Backbone):
         return self.prefix_tokens > 0 and "return_prefix_tokens" in _parameters(self.model)
 
     def _extract(self, images: Tensor) -> Features:
-        if not self.taps and not self.token_taps:
+        deepest = sorted(self.attention_taps)[-1:]
+        if not self.taps and not self.token_taps and not deepest:
             return Features(())
         head = len(self.stages) - 1 if self._has_head else None
-        wanted = sorted({*self.taps, *self.token_taps} - {head})
+        wanted = sorted({*self.taps, *self.token_taps, *deepest} - {head})
         options = self._options | ({"return_prefix_tokens": True} if self.token_taps else {})
         if head in self.taps:
             final, grids = self.model.forward_intermediates(images, indices=wanted or [head - 1], **options)

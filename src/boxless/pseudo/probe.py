@@ -6,8 +6,7 @@ is the cheapest that converges: features are pooled once, and the rest is a conv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -39,12 +38,13 @@ def build_probe(backbone: Backbone, num_classes: int) -> GridClassifier:
         num_classes: Scores that come out.
     """
     finest = min(stage.stride for stage in backbone.stages)
-    with _tapping(backbone, (), ()):
+    with backbone.other_taps():
         neck = Neck(backbone, stride=max(STRIDE, finest), fuse=True, hidden=0)
         taps = backbone.taps
 
     def grid(images: Tensor) -> Tensor:
-        with _tapping(backbone, taps, ()):
+        with backbone.other_taps():
+            backbone.tap(*taps)
             found: Tensor = neck(backbone(images).grids)
             return found
 
@@ -182,14 +182,3 @@ def _pooled(
             stop()
     listener.end()
     return torch.cat(found), places
-
-
-@contextmanager
-def _tapping(backbone: Backbone, taps: tuple[int, ...], tokens: tuple[int, ...]) -> Iterator[None]:
-    """Within it, the backbone gives other stages; after it, those that it gave before."""
-    kept = backbone.taps, backbone.token_taps
-    backbone.taps, backbone.token_taps = taps, tokens
-    try:
-        yield
-    finally:
-        backbone.taps, backbone.token_taps = kept

@@ -7,24 +7,22 @@ classifier that scores it (`boxless.pseudo.proposals`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
-from boxless.backbones.base import Backbone, evaluating
-from boxless.backbones.clip_tower import ClipTower
-from boxless.backbones.table import BACKBONES
+from boxless.backbones.base import Backbone
 from boxless.errors import ConfigError
-from boxless.maps.attention import unfused
 from boxless.maps.base import as_batch
 from boxless.maps.layers import exact
 from boxless.maps.session import Session
 from boxless.methods.base import Paper
 from boxless.ops.spectral import spectral_maps
+from boxless.types import Features
 
 FIRST = 4  # heads that are kept beside the mean
 
@@ -90,8 +88,8 @@ class Attention(MapSource):
 
     def count(self, backbone: Backbone) -> int:
         """As many as the backbone has heads, or five; see :class:`MapSource`."""
-        tower = _clip(backbone)
-        heads = tower.heads if tower else int(_last_attention(backbone).num_heads)
+        with _tapping_attention(backbone):
+            heads = backbone.heads
         if self.heads == "all":
             return heads
         if heads < FIRST:
@@ -147,8 +145,9 @@ class Spectral(MapSource):
 
     def __call__(self, backbone: Backbone, images: Tensor) -> Tensor:
         """See :class:`MapSource`."""
-        grid, _ = _run(backbone, images, self.stage(backbone))
-        return self.of_grid(grid)
+        with backbone.other_taps():
+            backbone.tap(self.stage(backbone))
+            return self.of_grid(_run(backbone, images).grid)
 
     def of_grid(self, grid: Tensor) -> Tensor:
         """The maps of features (b, c, h', w') that were computed before, of the stage that `stage` names."""
@@ -169,91 +168,53 @@ def class_attention(backbone: Backbone, images: Tensor) -> Tensor:
     become 0.
 
     Args:
-        backbone: A vision transformer of timm or of CLIP with a class token; fused attention is computed as a matrix
-            meanwhile.
+        backbone: A vision transformer of timm or of CLIP with a class token.
         images: See :class:`MapSource`.
 
     Raises:
         ConfigError: The backbone has no such attention, or does not take this size.
         DataError: The images are no batch.
     """
-    tower = _clip(backbone)
-    if tower:
-        with evaluating(backbone), torch.no_grad():
-            return exact(tower.class_attention(as_batch(images))).nan_to_num(0.0)
-    _last_attention(backbone)
-    model: Any = backbone.model
-    layer = f"backbone.model.blocks.{len(model.blocks) - 1}.attn.attn_drop"
-    with unfused(model.blocks[-1]):
-        grid, (attention,) = _run(backbone, images, -1, (layer,))
-    shape, (rows, columns) = tuple(attention.shape), grid.shape[2:]
-    tokens = backbone.prefix_tokens + rows * columns
-    if len(shape) != 4 or shape[0] != grid.shape[0] or shape[2:] != (tokens, tokens):
-        raise _no_attention(backbone, f"its last block gives {shape}, and not attention of all tokens to all tokens")
-    found = exact(attention[:, :, 0, backbone.prefix_tokens :]).nan_to_num(0.0)
-    return found.reshape(*shape[:2], rows, columns)
+    with _tapping_attention(backbone):
+        features = _run(backbone, images)
+    (attention,), (rows, columns) = features.attention, features.grid.shape[2:]
+    found = exact(attention[:, :, backbone.prefix_tokens :]).nan_to_num(0.0)
+    return found.reshape(*found.shape[:2], rows, columns)
 
 
 class _Whole(nn.Module):
     """A backbone with its last grid averaged, since a `Session` looks into networks that give scores (b, k)."""
 
-    grid: Tensor
+    features: Features
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
     def forward(self, images: Tensor) -> Tensor:
-        self.grid = self.backbone.extract(images).grid
-        return self.grid.mean((2, 3))
+        self.features = self.backbone.extract(images)
+        return self.features.grid.mean((2, 3))
 
 
-def _run(
-    backbone: Backbone, images: Tensor, stage: int, layers: Sequence[str] = ()
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The grid of a stage, and what the layers put out."""
-    batch, whole = as_batch(images), _Whole(backbone)
-    with _tapping(backbone, stage), Session(whole, layers) as session:
-        session.forward(batch)
-        return whole.grid, session.kept()
+def _run(backbone: Backbone, images: Tensor) -> Features:
+    """What is tapped, in evaluation mode and without a gradient."""
+    whole = _Whole(backbone)
+    with Session(whole, ()) as session:
+        session.forward(as_batch(images))
+        return whole.features
 
 
 @contextmanager
-def _tapping(backbone: Backbone, stage: int) -> Iterator[None]:
-    taps, token_taps = backbone.taps, backbone.token_taps
-    backbone.tap(stage)
-    backbone.tap_tokens()
-    try:
-        yield
-    finally:
-        backbone.taps, backbone.token_taps = taps, token_taps
-
-
-def _clip(backbone: Backbone) -> ClipTower | None:
-    """CLIP's transformer, where the backbone is one with a class token."""
-    tower = getattr(backbone, "tower", None)
-    return tower if isinstance(tower, ClipTower) and tower.prefix else None
-
-
-def _last_attention(backbone: Backbone) -> Any:
-    """The attention module of the last block.
+def _tapping_attention(backbone: Backbone) -> Iterator[None]:
+    """Within it, the backbone gives its last grid and the attention of the class token in the last block.
 
     Raises:
-        ConfigError: There is none, or no class token.
+        ConfigError: There is no such attention.
     """
-    model: Any = getattr(backbone, "model", None)
-    blocks: Any = getattr(model, "blocks", None)
-    attention: Any = getattr(blocks[-1], "attn", None) if isinstance(blocks, nn.Sequential | nn.ModuleList) else None
-    if not hasattr(attention, "attn_drop") or not hasattr(attention, "num_heads"):
-        raise _no_attention(backbone, "it is no plain vision transformer, whose blocks each attend to all tokens")
-    if getattr(model, "cls_token", None) is None or not backbone.prefix_tokens:
-        raise _no_attention(backbone, "it has no class token")
-    return attention
-
-
-def _no_attention(backbone: Backbone, reason: str) -> ConfigError:
-    fitting = ", ".join(row.name for row in BACKBONES if row.prefix_tokens)
-    return ConfigError(
-        f"attention: {backbone.title} gives no attention of a class token: {reason}. Backbones that do: {fitting}. "
-        "The source 'spectral' takes any backbone."
-    )
+    with backbone.other_taps():
+        backbone.tap(-1)
+        try:
+            backbone.tap_attention(-1)
+        except ConfigError as error:
+            raise ConfigError(f"attention: {error} The source 'spectral' takes any backbone.") from error
+        yield

@@ -35,7 +35,7 @@ def fill_caches(
     if not _may_cache(recipe, method, fabric):
         return []
     pieces = recipe.to_dict()
-    key = repr((pieces["backbone"], pieces["data"]["image_size"], method.backbone.taps, method.backbone.token_taps))
+    key = repr((pieces["backbone"], pieces["data"]["image_size"], method.backbone.tapped))
     if recipe.training.features is not None:
         key += network_digest(method.backbone)  # another run's random weights are others
     made = [

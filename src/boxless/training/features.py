@@ -28,7 +28,7 @@ CHUNK = 32  # images in a forward pass
 
 
 class FeatureCache:
-    """Grids and tokens of every image of a split, and of its mirror image where ``flips`` is true, in plain files.
+    """Grids, tokens and attention of all images of a split, and of their mirror images if ``flips``, in plain files.
 
     Filling can be interrupted: what is done is noted beside the files, and the same cache opened again goes on there.
     An image that cannot be read leaves a row of zeros and is noted as refused. Features are half precision: maps keep
@@ -85,8 +85,7 @@ class FeatureCache:
         """The features of some images, in float32 on the device."""
         rows = [i * self.views + int(flip and self.views == 2) for i, flip in zip(indices, flipped, strict=True)]
         tensors = [torch.from_numpy(np.asarray(each[rows])).to(device, torch.float32) for each in self._maps]
-        grids = len(self.backbone.taps)
-        return Features(tuple(tensors[:grids]), *tensors[grids:])
+        return self.backbone.regrouped(tensors)
 
     @property
     def is_full(self) -> bool:
@@ -163,10 +162,8 @@ def _open_at(path: Path, offset: int) -> IO[bytes]:
 def _extract(backbone: Backbone, images: Tensor) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float16]]]:
     if images.device.type == "cpu":
         images = images.contiguous(memory_format=torch.channels_last)
-    features = backbone(images)
-    tensors = [*features.grids, *([] if features.prefix is None else [features.prefix])]
     largest = torch.finfo(torch.float16).max
-    return [tensor.clamp(-largest, largest).half().contiguous().cpu().numpy() for tensor in tensors]
+    return [each.clamp(-largest, largest).half().contiguous().cpu().numpy() for each in backbone(images).tensors]
 
 
 def _fingerprint(examples: Examples) -> str:

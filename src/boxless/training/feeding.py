@@ -91,8 +91,8 @@ class Feeder:
         index = torch.tensor(indices)
         cached: tuple[Tensor, ...] = ()
         if self.cache is not None:
-            features = self.cache.read(indices, [self.examples.flipped(i, epoch) for i in indices], self.device)
-            cached = (*features.grids, *(() if features.prefix is None else (features.prefix,)))
+            flipped = [self.examples.flipped(i, epoch) for i in indices]
+            cached = self.cache.read(indices, flipped, self.device).tensors
         layout = torch.channels_last if images.numel() else torch.contiguous_format
         return Part(
             images.to(self.device, memory_format=layout, non_blocking=True),

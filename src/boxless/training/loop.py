@@ -30,7 +30,7 @@ from boxless.training.feeding import Feeder, Part
 from boxless.training.kept import Kept
 from boxless.training.randomness import derive
 from boxless.training.tracking import LAST, Look, Tracker
-from boxless.types import Batch, Features
+from boxless.types import Batch
 
 Plan = Sequence[tuple[Stage, Training]]  # the stages and the settings of each
 CHECKPOINT = "checkpoint.safetensors"
@@ -51,9 +51,7 @@ class Step(nn.Module):
         batch = Batch(images, labels, targets, index, self.multi_label, self.pseudo)
         if not cached:
             return self.method.losses(batch, progress)
-        grids = len(self.method.backbone.taps)
-        features = Features(cached[:grids], cached[grids] if len(cached) > grids else None)
-        with self.method.backbone.replay(images, features):
+        with self.method.backbone.replay(images, self.method.backbone.regrouped(cached)):
             return self.method.losses(batch, progress)
 
 
