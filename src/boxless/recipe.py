@@ -38,7 +38,7 @@ class Network:
     """The backbone and whether it learns."""
 
     name: str = "auto"  # auto: the hub's default, or the offline one when the hub is out of reach
-    weights: Literal["auto", "package", "hub", "random"] = "auto"
+    weights: str = "auto"  # auto, package, hub, random, or a .safetensors file of its weights, such as those of a run
     output_stride: Literal[8, 16, 32] | None = None  # less than the network's own: strides become dilation
     dilate: bool = True  # false: they become 1 without it, as in the networks of wsolevaluation
     freeze: bool | Auto = "auto"  # auto: frozen without an accelerator or below 1,000 training images

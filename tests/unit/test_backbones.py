@@ -3,10 +3,12 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 
@@ -422,3 +424,31 @@ def test_a_network_that_gives_no_features_is_refused(options: dict[str, int], mo
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: nn.Conv2d(3, 3, 1))
     with pytest.raises(ConfigError, match="test_resnet: timm gives no intermediate features"):
         TimmBackbone("test_resnet", weights="random", **options)
+
+
+def test_weights_come_from_a_file_also_that_of_a_run_with_its_other_tensors(tmp_path: Path) -> None:
+    given = TimmBackbone("test_vit", weights="random", image_size=64)
+    own = {key: value.contiguous() for key, value in given.model.state_dict().items()}
+    save_file({f"backbone.model.{key}": value for key, value in own.items()}, tmp_path / "run.safetensors")
+    save_file({"head.weight": torch.zeros(3, 64), **own}, tmp_path / "plain.safetensors")
+    images = torch.randn(1, 3, 64, 64)
+    for name in ("run", "plain"):
+        other = TimmBackbone("test_vit", weights=str(tmp_path / f"{name}.safetensors"), image_size=64)
+        assert torch.equal(other.eval()(images).grid, given.eval()(images).grid)
+
+
+def test_a_file_of_other_weights_is_refused_by_what_does_not_fit(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
+        TimmBackbone("test_vit", weights=str(file), image_size=64)
+    file.write_bytes(b"rubbish")
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
+        TimmBackbone("test_vit", weights=str(file), image_size=64)
+    larger = TimmBackbone("test_vit", weights="random", image_size=96).model.state_dict()
+    save_file({key: value.contiguous() for key, value in larger.items()}, file)
+    with pytest.raises(WeightsError, match=r"pos_embed is \(1, 37, 64\) there and \(1, 17, 64\).*data.image_size"):
+        TimmBackbone("test_vit", weights=str(file), image_size=64)
+    with pytest.raises(WeightsError, match=r"not the weights of test_resnet: .* are missing, such as conv1.0.weight"):
+        TimmBackbone("test_resnet", weights=str(file), image_size=64)
+    with pytest.raises(ConfigError, match=r"known: auto, package, hub, random, or a .safetensors file"):
+        TimmBackbone("test_vit", weights="mine.bin", image_size=64)

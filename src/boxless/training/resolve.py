@@ -43,6 +43,8 @@ def resolve(recipe: Recipe, catalog: Catalog, *, accelerator: bool, listener: Li
         steps = ceil(shots / recipe.training.batch_size)
         most = 60 * max(round(len(items) / max(shots, 1)), 1)
         changes["training"]["epochs"] = min(max(ceil(TARGET_STEPS / steps), 10), most)
+    if weights.is_file(recipe.backbone.weights):
+        changes["backbone"]["weights"] = str(Path(recipe.backbone.weights).expanduser().absolute())
     if recipe.training.features is not None:  # found again from any folder, for a run that is resumed
         changes["training"]["features"] = str(Path(recipe.training.features).absolute())
     return recipe.override(**changes)
