@@ -7,12 +7,13 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from boxless.types import Shot
 
 if TYPE_CHECKING:
     from boxless.data.catalog import Catalog
+    from boxless.listener import Listener
 
 Numbers = tuple[float, float, float, float]
 
@@ -36,6 +37,8 @@ class Listing:
     entries: list[Entry]
     problems: list[str] = field(default_factory=list)  # what the user should know, in plain sentences
     empty_classes: list[str] = field(default_factory=list)  # named by the source, yet without an image
+    only_learned: set[str] = field(default_factory=set)  # names that serve to learn from, and are left out elsewhere
+    only_measured: set[str] = field(default_factory=set)  # names that are left out of train
 
 
 class Source(Protocol):
@@ -54,6 +57,13 @@ class Source(Protocol):
 
         An item with an empty list was looked at, and shows no object.
         """
+
+
+@runtime_checkable
+class Slow(Protocol):
+    """A source that may take long to read."""
+
+    listener: Listener  # hears of the progress
 
 
 def located(root: Path, written: str) -> tuple[Path, str]:

@@ -36,7 +36,7 @@ def complete_splits(given: Mapping[str | None, Sequence[Item]]) -> tuple[dict[st
     present = [split for split in SPLITS if given.get(split)]
     if not present or present == ["train"]:
         pool, missing = given.get("train") or given.get(None, ()), ["val", "test"]
-        rule = "no split was given: train, val and test are 80, 10 and 10 % by a hash of each name"
+        rule = f"no split was given: train, val and test are 80, 10 and 10 % by a hash of each {_named(pool)}"
     elif "train" not in present:
         pool, missing = (), []
         rule = f"only {' and '.join(present)} given: these data can be evaluated on, not trained on"
@@ -44,20 +44,27 @@ def complete_splits(given: Mapping[str | None, Sequence[Item]]) -> tuple[dict[st
         pool, missing = given["train"], [split for split in SPLITS if split not in present]
         rule = "train, val and test as given"
         if missing:
-            rule = f"{' and '.join(present)} as given; {missing[0]} is 10 % of train, by a hash of each name"
+            rule = f"{' and '.join(present)} as given; {missing[0]} is 10 % of train, by a hash of each {_named(pool)}"
     made = hold_out(pool, missing)
     every = {split: made.get(split) or tuple(given.get(split, ())) for split in SPLITS}
     return every, rule
 
 
+def _named(pool: Sequence[Item]) -> str:
+    return "video's name" if any(item.shot for item in pool) else "name"
+
+
 def hold_out(items: Sequence[Item], missing: Sequence[str]) -> dict[str, tuple[Item, ...]]:
-    """Part items into train and the missing splits by a hash of their names.
+    """Part items into train and the missing splits by a hash of their names; frames of one video stay together.
 
     An item's place depends on its own name alone, so that a new image moves no other, save for what small data need:
     every class keeps at least one image in train, a class of ten images or more has at least one in every part, and no
-    part is empty if train can spare an image. Over many images of a class the hash is as good as a stratified draw.
+    part is empty if train can spare an image. Over many images of a class the hash is as good as a stratified draw. A
+    video counts as one image, by its own name.
     """
-    ranked = sorted(items, key=lambda item: (hashed(item.name), item.name))
+    frames = _videos(items)
+    whole = [item for item in items if item.shot is None] + [_stand_in(name, each) for name, each in frames.items()]
+    ranked = sorted(whole, key=lambda item: (hashed(item.name), item.name))
     start = 1 - HELD_OUT * len(missing)
     parts: dict[str, dict[str, Item]] = {"train": {}, **{split: {} for split in missing}}
     for item in ranked:
@@ -66,7 +73,24 @@ def hold_out(items: Sequence[Item], missing: Sequence[str]) -> dict[str, tuple[I
         parts[missing[place] if place >= 0 else "train"][item.name] = item
     _return_to_train(parts, missing)
     _fill(parts, missing)
-    return {split: tuple(chosen[name] for name in sorted(chosen)) for split, chosen in parts.items()}
+    return {
+        split: tuple(item for name in sorted(chosen) for item in frames.get(name, [chosen[name]]))
+        for split, chosen in parts.items()
+    }
+
+
+def _videos(items: Sequence[Item]) -> dict[str, list[Item]]:
+    """The frames of each video, in the order given."""
+    frames: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.shot is not None:
+            frames[item.shot.video].append(item)
+    return dict(frames)
+
+
+def _stand_in(name: str, frames: Sequence[Item]) -> Item:
+    """One item for all frames of a video."""
+    return Item(frames[0].path, name, tuple(sorted({label for frame in frames for label in frame.labels})))
 
 
 def hashed(name: str) -> float:

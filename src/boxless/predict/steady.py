@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from boxless.data.shots import Cuts
 from boxless.predict.engine import Said
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Scores = NDArray[np.float64]
-
-_CUT = 0.5  # of all pixels, those that change colour from one frame to the next where the scene is another one
-_LEVELS = 6  # of each colour channel, in the histograms that tell
-_SAMPLED = 64  # rows and columns of a frame that are looked at for them
 
 
 @final
@@ -36,21 +33,19 @@ class Steady:
         self.cuts = 0  # so far
         self._shares: deque[float] = deque()  # of the past in the average, of the frames that are still to be seen
         self._batch: list[float] = []  # of those being seen
-        self._last: tuple[float, NDArray[np.float64]] | None = None  # time and histogram
+        self._scene = Cuts()
+        self._last: float | None = None  # time
         self._weight = 0.0  # of the past frames together
         self._scores: Scores | None = None
         self._maps: dict[int, tuple[float, NDArray[np.float32]]] = {}  # of each class: weight and average
 
     def expect(self, time: float, frame: NDArray[np.uint8]) -> None:
         """Tell of the next frame (h, w, 3), at its time in seconds, before it is looked at."""
-        colours = _histogram(frame)
-        share = 0.0
-        if self._last is not None:
-            changed = float(np.abs(colours - self._last[1]).sum()) / 2
-            self.cuts += changed > _CUT
-            if changed <= _CUT:
-                share = float(np.exp(-max(time - self._last[0], 0.0) / self.seconds))
-        self._last = time, colours
+        cut, share = self._scene.before(frame), 0.0
+        self.cuts += cut
+        if self._last is not None and not cut:
+            share = float(np.exp(-max(time - self._last, 0.0) / self.seconds))
+        self._last = time
         self._shares.append(share)
 
     def scores(self, logits: Scores) -> Scores:
@@ -77,11 +72,3 @@ class Steady:
                 kept[index] = weight + 1, steadied[i, place].copy()
             self._maps = kept
         return replace(said, logits=scores, maps=steadied)
-
-
-def _histogram(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The share of each colour among some of the pixels."""
-    step = max(1, min(frame.shape[:2]) // _SAMPLED)
-    levels = frame[::step, ::step].reshape(-1, 3).astype(np.int64) * _LEVELS // 256
-    counts = np.bincount(levels @ (_LEVELS**2, _LEVELS, 1), minlength=_LEVELS**3)
-    return counts / len(levels)

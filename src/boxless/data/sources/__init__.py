@@ -11,6 +11,7 @@ SOURCES = Registry(
         "imagefolder": "boxless.data.sources.imagefolder:ImageFolderSource",
         "coco": "boxless.data.sources.coco:CocoSource",
         "csv": "boxless.data.sources.table:TableSource",
+        "video": "boxless.data.sources.video:VideoSource",
         "folder": "boxless.data.sources.folder:FolderSource",
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from boxless.data.listing import Entry, Listing, Numbers, some
 from boxless.data.splits import split_of
 from boxless.data.truth import BOXES_FILE, read_box_table
 from boxless.errors import DataError
+from boxless.predict.video_io import is_video
 
 if TYPE_CHECKING:
     from boxless.data.catalog import Catalog
@@ -37,25 +39,20 @@ class FolderSource:
 
     def read(self, path: Path, images: Path | None = None) -> Listing:
         """Folders to classes."""
-        splits = split_folders(path)
-        depth, apart = (1, False) if splits else (0, _repeats_classes(path))
         listing = Listing(path, [])
         loose: list[str] = []
         skipped: list[str] = []
-        for name in walk(path):
-            parts = name.split("/")
-            if (splits and parts[0] not in splits) or (apart and parts[0] == MASKS_FOLDER):
-                continue
-            if len(parts) < depth + 2:
-                (loose if is_image(name) else []).append(name)
-            elif is_image(name):
-                split = splits[parts[0]] if splits else None
-                listing.entries.append(Entry(path / name, name, (parts[depth],), split))
-            else:
+        for name, label, split in files_by_class(path):
+            if label and is_image(name):
+                listing.entries.append(Entry(path / name, name, (label,), split))
+            elif label:
                 skipped.append(name)
+            elif is_image(name):
+                loose.append(name)
         if not listing.entries:
             raise DataError(_nothing(path, loose, skipped))
-        _report(listing, splits, loose, skipped)
+        report_left_out(listing, loose, skipped)
+        listing.problems += _videos(listing, skipped)
         return listing
 
     def boxes(self, catalog: Catalog) -> tuple[dict[str, list[Numbers]], str] | None:
@@ -64,14 +61,29 @@ class FolderSource:
         return (read_box_table(table, catalog), str(table)) if table.is_file() else None
 
 
+def files_by_class(path: Path) -> Iterator[tuple[str, str, str | None]]:
+    """Each file's name with its class and its split; the class is empty where the file lies in no class folder.
+
+    Left out are true masks, and what lies beside split folders.
+    """
+    splits = split_folders(path)
+    depth, apart = (1, False) if splits else (0, repeats_classes(path))
+    for name in walk(path):
+        parts = name.split("/")
+        if (splits and parts[0] not in splits) or (apart and parts[0] == MASKS_FOLDER):
+            continue
+        label = parts[depth] if len(parts) > depth + 1 else ""
+        yield name, label, splits[parts[0]] if splits else None
+
+
 def split_folders(path: Path) -> dict[str, str]:
     """The split folders of a tree, folder name -> split; none if the folders are classes.
 
     Folders count as splits if at least two of them, or all, are named like splits and hold folders themselves: a class
     may be called "train" too.
     """
-    folders = _folders(path)
-    found = {name: split for name in folders if (split := split_of(name)) and _folders(path / name)}
+    folders = folders_in(path)
+    found = {name: split for name in folders if (split := split_of(name)) and folders_in(path / name)}
     others = [name for name in folders if name not in found and name != MASKS_FOLDER]
     if not found or (len(found) == 1 and others):
         return {}
@@ -83,36 +95,57 @@ def split_folders(path: Path) -> dict[str, str]:
     return found
 
 
-def _repeats_classes(path: Path) -> bool:
+def repeats_classes(path: Path) -> bool:
     """Whether ``masks`` beside class folders holds masks of theirs: folders of their names, and no image of its own."""
-    folders = _folders(path)
+    folders = folders_in(path)
     if MASKS_FOLDER not in folders:
         return False
-    inside = _folders(path / MASKS_FOLDER)
+    inside = folders_in(path / MASKS_FOLDER)
     own = any(is_image(each.name) for each in (path / MASKS_FOLDER).iterdir() if each.is_file())
     return bool(inside) and not own and set(inside) <= set(folders) - {MASKS_FOLDER}
 
 
-def _folders(path: Path) -> list[str]:
+def folders_in(path: Path) -> list[str]:
+    """The names of the folders in it, sorted, without what is hidden."""
     try:
         return sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith((".", "__")))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions.") from error
 
 
-def _report(listing: Listing, splits: dict[str, str], loose: list[str], skipped: list[str]) -> None:
-    root = listing.root
+def report_left_out(listing: Listing, loose: list[str], skipped: list[str]) -> None:
+    """Say what of a tree is not used.
+
+    Args:
+        listing: What is used.
+        loose: Files that lie in no class folder.
+        skipped: Other files.
+    """
+    root, splits = listing.root, split_folders(listing.root)
     filled = {entry.labels[0] for entry in listing.entries}
-    folders = {name for top in splits for name in _folders(root / top)} if splits else set(_folders(root))
-    if not splits and _repeats_classes(root):
+    folders = {name for top in splits for name in folders_in(root / top)} if splits else set(folders_in(root))
+    if not splits and repeats_classes(root):
         folders.discard(MASKS_FOLDER)
     listing.empty_classes = sorted(folders - filled)
-    if splits and (others := [name for name in _folders(root) if name not in splits and name != MASKS_FOLDER]):
+    if splits and (others := [name for name in folders_in(root) if name not in splits and name != MASKS_FOLDER]):
         listing.problems.append(f"left out, being no splits: the folders {some(others)}")
     if loose:
         listing.problems.append(f"left out, lying in no class folder: {some(loose)}")
     if skipped:
         listing.problems.append(f"left out, being no images by their names: {some(skipped)}")
+
+
+def _videos(listing: Listing, skipped: list[str]) -> list[str]:
+    """What to say if the tree looks as if it were of videos."""
+    if videos := [name for name in skipped if is_video(name)]:
+        return [f"videos beside images are not read; --format video learns from videos alone: {some(videos)}"]
+    inside = (entry.name.split("/")[entry.split is not None :] for entry in listing.entries)
+    if all(len(parts) > 2 and parts[-1].rpartition(".")[0][-1:].isdigit() for parts in inside):
+        return [
+            "all images have numbers for names and lie in folders below those of the classes, such as "
+            f"{listing.entries[0].name}: if these are frames of videos, --format video treats each folder as a shot"
+        ]
+    return []
 
 
 def _nothing(path: Path, loose: list[str], skipped: list[str]) -> str:
@@ -122,6 +155,8 @@ def _nothing(path: Path, loose: list[str], skipped: list[str]) -> str:
             "put them into one folder per class, or name their classes in a CSV file with the header path,label."
         )
     found = f"only files that are not images ({some(skipped)})" if skipped else "no files"
+    if any(map(is_video, skipped)):
+        return f"{path}: no images were found, but videos ({some(skipped)}); read them with --format video."
     return f"{path}: no images were found, {found}; expected one folder per class with images in it."
 
 
