@@ -215,9 +215,9 @@ def _of_data(source: str | Path | None, format_name: str | None, images: str | P
 
 def _lasting(source: str | Path) -> str:
     """The source as it can be found again from any folder; the names of bundled data are not paths."""
-    from boxless.data.catalog import SAMPLE
+    from boxless.data.catalog import BUNDLED
 
-    return SAMPLE if source == SAMPLE else str(Path(source).expanduser().absolute())
+    return str(source) if source in BUNDLED else str(Path(source).expanduser().absolute())
 
 
 def _check_resume(folder: Path, given: Mapping[str, Any], *, has_recipe: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, MinLen
 
 from boxless.api import with_settings
-from boxless.data.catalog import SAMPLE
+from boxless.data.catalog import BUNDLED
 from boxless.errors import BoxlessError, ConfigError
 from boxless.methods import METHODS
 from boxless.parsing import read_yaml
@@ -184,7 +184,7 @@ def _source(path: Path, data: DataChoice) -> dict[str, Any]:
         return str((path.parent / Path(text).expanduser()).absolute())
 
     return {
-        "data.source": SAMPLE if data.source == SAMPLE else whole(data.source),
+        "data.source": data.source if data.source in BUNDLED else whole(data.source),
         "data.format": data.format,
         "data.images": None if data.images is None else whole(data.images),
     }

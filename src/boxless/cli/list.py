@@ -75,9 +75,12 @@ def _annotators() -> Rows:
 
 
 def _datasets() -> Rows:
-    from boxless.data.catalog import SAMPLE
+    from boxless.data.catalog import CLIPS, SAMPLE
 
-    return [(SAMPLE, "bundled: clothes on photographs, 10 classes, boxes and masks for val and test")]
+    return [
+        (SAMPLE, "bundled: clothes on photographs, 10 classes, boxes and masks for val and test"),
+        (CLIPS, "bundled: short clips of the same clothes in motion, boxes for every frame of val and test"),
+    ]
 
 
 def _formats() -> Rows:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxless.data.cache import cache_folder
-from boxless.data.listing import Listing, Source, some
+from boxless.data.listing import Entry, Listing, Slow, Source, some
 from boxless.data.sources import SOURCES
 from boxless.data.splits import complete_splits
 from boxless.data.truth import Truth, read_truth
@@ -17,9 +17,10 @@ from boxless.errors import ConfigError, DataError, RunError, UnknownNameError
 from boxless.listener import Listener, counter
 from boxless.types import Item
 
-__all__ = ["SAMPLE", "SOURCES", "Catalog", "Truth", "read_catalog", "read_truth"]
+__all__ = ["BUNDLED", "SAMPLE", "SOURCES", "Catalog", "Truth", "read_catalog", "read_truth"]
 
-SAMPLE = "sample"  # the name of the bundled data
+SAMPLE, CLIPS = "sample", "clips"
+BUNDLED = {SAMPLE: "folder", CLIPS: "video"}  # the names of the data that boxless makes itself, and their formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,11 @@ def read_catalog(
     """Read labelled images of any known format.
 
     Args:
-        source: A folder or file, or the name ``sample`` for the bundled data (a folder so called is ``./sample``).
+        source: A folder or file, or ``sample`` or ``clips``, the names of the bundled images and of the bundled clips
+            (a folder so called is ``./sample``).
         format: A name in ``SOURCES``, or ``auto`` to find out.
         images: Where the pictures are, for formats that list them (csv, coco, wsol) if they are not beside the list.
-        listener: Hears of the sample being rendered at its first use.
+        listener: Hears of what takes long: rendering bundled data and taking frames from videos, at their first use.
 
     Raises:
         DataError: The data cannot be used: nothing found, one class only, a file or line that is wrong.
@@ -64,32 +66,36 @@ def read_catalog(
     """
     if format != "auto" and format not in SOURCES:
         raise UnknownNameError("source", format, ["auto", *SOURCES])
-    if source == SAMPLE:
-        path, format = sample_folder(listener), "folder"  # noqa: A001
-        reason = "it is the bundled sample, a folder with one folder per class"
+    if source in BUNDLED:
+        path, format = bundled_folder(str(source), listener), BUNDLED[str(source)]  # noqa: A001
+        pictures = "clips as folders of frames" if source == CLIPS else "images"
+        reason = f"it is the bundled {source}, {pictures} in one folder per class"
     else:
         path = Path(source).expanduser()
         format, reason = _recognise(path) if format == "auto" else (format, "this format was asked for")  # noqa: A001
     reader: Source = SOURCES.load(format)()
+    if isinstance(reader, Slow):
+        reader.listener = listener or Listener()
     if images is not None and not reader.takes_images:
         raise ConfigError(f"{path}: the format {format!r} has its images inside; leave out images={str(images)!r}.")
     return _assemble(path, format, reason, reader.read(path, _folder(images)))
 
 
-def sample_folder(listener: Listener | None = None) -> Path:
-    """The bundled sample as a folder, rendered into the cache at its first use."""
-    from boxless.data.sample import VERSION, write_sample
+def bundled_folder(name: str, listener: Listener | None = None) -> Path:
+    """Bundled data as a folder, rendered into the cache at their first use."""
+    from boxless.data import sample
 
-    target = cache_folder() / f"sample-v{VERSION}"
+    write = sample.write_clips if name == CLIPS else sample.write_sample
+    target = cache_folder() / f"{name}-v{sample.CLIPS_VERSION if name == CLIPS else sample.VERSION}"
     try:
-        return write_sample(target, progress=counter(listener or Listener(), "rendering the sample"))
+        return write(target, progress=counter(listener or Listener(), f"rendering the {name}"))
     except RunError as error:
         raise DataError(f"{error} (The environment variable BOXLESS_CACHE moves {target.parent}.)") from error
 
 
 def _recognise(path: Path) -> tuple[str, str]:
     if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder; give a path, or the name {SAMPLE!r}.")
+        raise DataError(f"{path}: there is no such file or folder; give a path, or the name {SAMPLE!r} or {CLIPS!r}.")
     for name in SOURCES:
         why = SOURCES.load(name)().recognise(path)
         if why is not None:
@@ -111,37 +117,77 @@ def _folder(images: str | Path | None) -> Path | None:
 
 def _assemble(path: Path, format: str, reason: str, listing: Listing) -> Catalog:  # noqa: A002
     problems = list(listing.problems)
-    counts = Counter(_plain(label) for entry in listing.entries for label in set(entry.labels))
+    counts = _counts(listing.entries)
     classes = tuple(_sorted(counts))
     if not listing.entries:
         raise DataError(f"{path}: no labelled images were found; check that this is the right file or folder.")
     if len(classes) < 2:
-        raise DataError(_one_class(path, format, classes[0], listing))
+        raise DataError(_one_class(path, format, classes[0], counts[classes[0]], listing))
+    kind = _kind(listing.entries)
     empty = {_plain(label) for label in listing.empty_classes} - counts.keys()
     if empty:
-        problems.append(f"classes without an image are left out: {some(map(repr, sorted(empty)))}")
+        problems.append(f"classes without {_a(kind)} are left out: {some(map(repr, sorted(empty)))}")
     if single := [name for name in classes if counts[name] == 1]:
-        problems.append(f"classes with one image only can hardly be learned: {some(map(repr, single))}")
+        problems.append(f"classes with one {kind} only can hardly be learned{_ALONE[kind]}: {some(map(repr, single))}")
     number = {name: index for index, name in enumerate(classes)}
     given: dict[str | None, list[Item]] = defaultdict(list)
     for entry in listing.entries:
         labels = tuple(sorted({number[_plain(label)] for label in entry.labels}))
         given[entry.split].append(Item(entry.path, entry.name, labels, entry.shot))
     splits, rule = complete_splits(given)
+    splits = _fitting(splits, listing)
     problems += _in_two_splits(splits)
     if not splits["train"]:
         problems.append("there is no train split: these data can be evaluated on, not trained on")
     else:
         _check_seen(path, splits, classes)
-        problems += [f"split {split!r} is empty: too few images" for split in ("val", "test") if not splits[split]]
+        problems += [f"split {split!r} is empty: too few {kind}s" for split in ("val", "test") if not splits[split]]
     multi_label = any(len(item.labels) > 1 for items in given.values() for item in items)
     return Catalog(listing.root, format, reason, classes, splits, multi_label, tuple(problems), rule, path)
 
 
+def _fitting(splits: dict[str, tuple[Item, ...]], listing: Listing) -> dict[str, tuple[Item, ...]]:
+    """Without what serves for another split alone."""
+    unfit = {split: listing.only_measured if split == "train" else listing.only_learned for split in splits}
+    return {split: tuple(item for item in items if item.name not in unfit[split]) for split, items in splits.items()}
+
+
 def _in_two_splits(splits: dict[str, tuple[Item, ...]]) -> list[str]:
-    times = Counter(item.name for items in splits.values() for item in items)
-    twice = [name for name, count in times.items() if count > 1]
-    return [f"images in more than one split make results look better than they are: {some(twice)}"] if twice else []
+    problems = []
+    for kind in _ALONE:
+        times = Counter(name for items in splits.values() for name in _names(items, kind))
+        if twice := [name for name, count in times.items() if count > 1]:
+            problems.append(f"{kind}s in more than one split make results look better than they are: {some(twice)}")
+    return problems
+
+
+_ALONE = {"image": "", "video": ", and none can be held out for val and test"}  # what to say of the only one of a class
+
+
+def _kind(entries: Sequence[Entry] | Sequence[Item]) -> str:
+    """What these data are of."""
+    return "video" if any(entry.shot for entry in entries) else "image"
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind == "image" else f"a {kind}"
+
+
+def _names(items: Sequence[Item], kind: str) -> list[str]:
+    """Of the images that are no frames, or of the videos."""
+    if kind == "image":
+        return [item.name for item in items if item.shot is None]
+    return list(dict.fromkeys(item.shot.video for item in items if item.shot is not None))
+
+
+def _counts(entries: Sequence[Entry]) -> Counter[str]:
+    """How many images or videos show each class."""
+    counts = Counter(_plain(label) for entry in entries if entry.shot is None for label in set(entry.labels))
+    counts.update(
+        label
+        for _, label in {(entry.shot.video, _plain(label)) for entry in entries if entry.shot for label in entry.labels}
+    )
+    return counts
 
 
 def _plain(label: str) -> str:
@@ -161,17 +207,17 @@ def _check_seen(path: Path, splits: dict[str, tuple[Item, ...]], classes: Sequen
         for item in splits[split]:
             for label in item.labels:
                 if label not in seen:
-                    files = [each.name for each in splits[split] if label in each.labels]
+                    showing = [each for each in splits[split] if label in each.labels]
+                    kind = _kind(showing)
                     raise DataError(
-                        f"{path}: class {classes[label]!r} is in {split} but not in train ({some(files)}); "
-                        "add images of it to train, mend the label, or remove these files."
+                        f"{path}: class {classes[label]!r} is in {split} but not in train ({some(_names(showing, kind))}); "
+                        f"add {kind}s of it to train, mend the label, or remove these files."
                     )
 
 
-def _one_class(path: Path, format: str, name: str, listing: Listing) -> str:  # noqa: A002
-    message = (
-        f"{path}: every image ({len(listing.entries)}) is of one class, {name!r}; at least two classes are needed."
-    )
+def _one_class(path: Path, format: str, name: str, count: int, listing: Listing) -> str:  # noqa: A002
+    kind = _kind(listing.entries)
+    message = f"{path}: every {kind} ({count}) is of one class, {name!r}; at least two classes are needed."
     nested = sorted({entry.name.split("/")[1] for entry in listing.entries if entry.name.count("/") > 1})
     if format == "folder" and nested:
         message += f" Its folders are {some(nested)}: if these are the classes, give {path / name}."

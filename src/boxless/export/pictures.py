@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boxless.data.catalog import SAMPLE, read_catalog, read_truth
+from boxless.data.catalog import BUNDLED, read_catalog, read_truth
 from boxless.data.images import read_image
 from boxless.errors import DataError, MissingTruthError
 from boxless.listener import Listener
@@ -39,7 +39,7 @@ def find_pictures(data: str | Path, *, format: str = "auto", listener: Listener 
     try:
         catalog = read_catalog(data, format=format, listener=listener)
     except DataError:
-        if format != "auto" or data == SAMPLE or not Path(data).expanduser().exists():
+        if format != "auto" or data in BUNDLED or not Path(data).expanduser().exists():
             raise
         return tuple(Picture(each.path, each.name) for each in Sources(Path(data).expanduser()))
     split = next(name for name in SPLITS if catalog.splits[name])

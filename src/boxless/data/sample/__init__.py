@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from boxless.data.sample.clips import VERSION as CLIPS_VERSION
+from boxless.data.sample.clips import write_clips
 from boxless.data.sample.writing import VERSION, write_sample
 
-__all__ = ["VERSION", "write_sample"]
+__all__ = ["CLIPS_VERSION", "VERSION", "write_clips", "write_sample"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,23 @@ class Layer:
     alpha: FloatArray  # (h, w)
 
 
+class Shadow(NamedTuple):
+    """Where a layer's shadow falls, in rows and columns from its highest and leftmost place, and how dark it is."""
+
+    down: int
+    right: int
+    depth: np.float32
+
+
+class Look(NamedTuple):
+    """The light and the lens of an image."""
+
+    slope: FloatArray  # (2,) of the light, to the right and down
+    contrast: np.float32
+    middle: np.float32  # what middle gray becomes
+    softness: float  # sigma of the blur, in pixels
+
+
 def render(assets: Assets, split: str, label: int, index: int, *, seed: int, size: int) -> Scene:
     """The image of one item: a function of its arguments alone, whatever was rendered before."""
     return _Painter(assets, split, size, np.random.default_rng([seed, *split.encode(), label, index])).paint(
@@ -52,14 +70,18 @@ def render(assets: Assets, split: str, label: int, index: int, *, seed: int, siz
 
 
 class _Painter:
-    """Draws the parts of one scene from one stream of random numbers."""
+    """Draws the parts of one scene from one stream of random numbers; the canvas may be larger than the image."""
 
-    def __init__(self, assets: Assets, split: str, size: int, random: np.random.Generator) -> None:
+    def __init__(
+        self, assets: Assets, split: str, size: int, random: np.random.Generator, extent: int | None = None
+    ) -> None:
         self.gray, self.coverage = assets.gray[split], assets.coverage[split]
         self.photographs, self.grains = assets.photographs[split], assets.grains[split]
         self.size, self.random = size, random
-        self.whole = Window(0, 0, size, size)
+        self.extent = extent or size  # side of the canvas
+        self.whole = Window(0, 0, self.extent, self.extent)
         self.reach = 8 * size / 128  # how far a shadow may fall
+        self._shift = 3 * size // 128  # of its middle
 
     def paint(self, label: int, index: int) -> Scene:
         canvas = self.background()
@@ -83,7 +105,8 @@ class _Painter:
         picture = self.photograph()
         height, width = picture.shape[:2]
         side = self.uniform(0.45, 0.95) * min(height, width)
-        pose = Pose(self.size / 2, self.size / 2, self.size / side, self.uniform(-0.15, 0.15), self.coin())
+        middle = self.extent / 2
+        pose = Pose(middle, middle, self.extent / side, self.uniform(-0.15, 0.15), self.coin())
         u, v = pose.picture_points(self.whole)
         shift_x, shift_y = (max(length - side, 0) / 2 * self.uniform(-1, 1) for length in (width, height))
         return sample(picture, u + np.float32(shift_x), v + np.float32(shift_y), mirror=True) * self.cast()
@@ -106,11 +129,7 @@ class _Painter:
         pose = Pose(x, y, scale / FINENESS, angle, flip)
         window, cloth, alpha = self.cloth(gray, coverage, pose)
         solid = alpha >= 0.5
-        behind, brightness = canvas[window.slices][solid].mean(axis=0), cloth[solid].mean()
-        for _ in range(_TRIES):
-            tint = self.tint()
-            if np.abs(brightness * tint - behind).max() >= _LEAST_CONTRAST:
-                break
+        tint = self.tint_against(canvas[window.slices][solid].mean(axis=0), cloth[solid].mean())
         return Layer(window, np.clip(cloth[..., None] * tint, 0, 1), alpha)
 
     def clutter(self) -> Layer:
@@ -148,7 +167,7 @@ class _Painter:
         """A smooth closed shape filled with a photograph's texture."""
         x, y = self.anywhere()
         mean_radius = self.uniform(0.08, 0.2) * self.size
-        window = Window.around(x, y, 1.25**3 * mean_radius + self.reach, self.size)
+        window = Window.around(x, y, 1.25**3 * mean_radius + self.reach, self.extent)
         across, down = window.offsets(x, y)
         direction = np.arctan2(down, across)
         radius = np.full_like(direction, mean_radius)
@@ -177,7 +196,7 @@ class _Painter:
         fine = np.stack([enlarge(gray * (coverage > 0)), enlarge(coverage)], axis=-1)
         rows, columns = np.nonzero(coverage)
         radius = FINENESS * (float(np.hypot(rows - 13.5, columns - 13.5).max()) + 1.5) * pose.scale
-        window = Window.around(pose.x, pose.y, radius + self.reach, self.size)
+        window = Window.around(pose.x, pose.y, radius + self.reach, self.extent)
         u, v = pose.picture_points(window)
         brightness, covered = np.moveaxis(sample(fine, u, v), -1, 0)
         alpha = np.clip((covered - 0.5) * np.float32(3 * pose.scale) + 0.5, 0, 1)
@@ -186,24 +205,30 @@ class _Painter:
         cloth = (shade + (1 - shade) * brightness) * (1 + self.texture(window, self.uniform(0, 0.15)))
         return window, cloth, alpha
 
-    def lay(self, canvas: FloatArray, layer: Layer) -> None:
-        """Put a soft shadow and the layer onto the canvas."""
-        reach = 3 * self.size // 128
-        down, right = (int(each) for each in self.random.integers(0, 2 * reach + 1, 2))
+    def shadow(self) -> Shadow:
+        down, right = (int(each) for each in self.random.integers(0, 2 * self._shift + 1, 2))
+        return Shadow(down, right, np.float32(self.uniform(0, 0.5)))
+
+    def lay(self, canvas: FloatArray, layer: Layer, cast: Shadow | None = None) -> None:
+        """Put a soft shadow, if not this one a new one, and the layer onto the canvas."""
+        down, right, depth = cast or self.shadow()
         height, width = layer.alpha.shape
-        shifted = np.pad(layer.alpha, reach, mode="edge")[down : down + height, right : right + width]
+        shifted = np.pad(layer.alpha, self._shift, mode="edge")[down : down + height, right : right + width]
         shadow = blur(shifted, 1.6 * self.size / 128)[..., None]
-        depth, alpha = np.float32(self.uniform(0, 0.5)), layer.alpha[..., None]
+        alpha = layer.alpha[..., None]
         part = canvas[layer.window.slices] * (1 - depth * shadow)
         canvas[layer.window.slices] = part + (layer.colour - part) * alpha
 
-    def develop(self, canvas: FloatArray) -> NDArray[np.uint8]:
-        """Light from one side, contrast, a slight blur and sensor noise over all."""
+    def look(self) -> Look:
+        slope, contrast, shift = self.pair(-0.35, 0.35), self.uniform(0.75, 1.1), self.uniform(-0.08, 0.08)
+        return Look(slope, np.float32(contrast), np.float32(0.5 + shift), self.uniform(0.25, 0.5) * self.size / 128)
+
+    def develop(self, canvas: FloatArray, look: Look | None = None) -> NDArray[np.uint8]:
+        """Light from one side, contrast and a slight blur, if not this look a new one, and sensor noise over all."""
+        slope, contrast, middle, softness = look or self.look()
         ramp = np.linspace(-0.5, 0.5, self.size, dtype=np.float32)
-        slope = self.pair(-0.35, 0.35)
         canvas = canvas * (1 + ramp[None, :, None] * slope[0] + ramp[:, None, None] * slope[1])
-        canvas = (canvas - 0.5) * np.float32(self.uniform(0.75, 1.1)) + np.float32(0.5 + self.uniform(-0.08, 0.08))
-        canvas = blur(canvas, self.uniform(0.25, 0.5) * self.size / 128)
+        canvas = blur((canvas - 0.5) * contrast + middle, softness)
         noise = self.random.standard_normal(canvas.shape, dtype=np.float32) * np.float32(self.uniform(0.003, 0.012))
         return np.round(np.clip(canvas + noise, 0, 1) * 255).astype(np.uint8)
 
@@ -222,6 +247,14 @@ class _Painter:
     def photograph(self) -> FloatArray:
         return self.photographs[self.random.integers(len(self.photographs))]
 
+    def tint_against(self, behind: FloatArray, brightness: np.float32) -> FloatArray:
+        """A tint in which cloth of this mean brightness can be told from a mean colour (3,) behind it."""
+        for _ in range(_TRIES):
+            tint = self.tint()
+            if np.abs(brightness * tint - behind).max() >= _LEAST_CONTRAST:
+                break
+        return tint
+
     def tint(self) -> FloatArray:
         return rgb(self.uniform(0, 1), self.uniform(0, 0.5), self.uniform(0.55, 1))
 
@@ -230,7 +263,7 @@ class _Painter:
         return rgb(self.uniform(0, 1), self.uniform(0, 0.35), self.uniform(0.75, 1.05))
 
     def anywhere(self) -> tuple[float, float]:
-        x, y = self.pair(0, self.size)
+        x, y = self.pair(0, self.extent)
         return float(x), float(y)
 
     def uniform(self, low: float, high: float) -> float:

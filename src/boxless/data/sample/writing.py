@@ -21,12 +21,14 @@ from boxless.stream import default_workers, ordered_map
 
 VERSION = 2  # raised whenever the same seed gives other images
 CARD = "sample.json"
-_QUALITY = 92
-_WITH_TRUTH = ("val", "test")  # training has no boxes, so that no method can use them
+QUALITY = 92
+WITH_TRUTH = ("val", "test")  # training has no boxes, so that no method can use them
 _LEAST_SIZE = 64  # below this a garment has too few pixels to be told
 
 
-class _Job(NamedTuple):
+class Job(NamedTuple):
+    """An item to render."""
+
     split: str
     label: int
     number: int
@@ -58,26 +60,35 @@ def write_sample(
         RunError: The folder holds something else, or cannot be written.
     """
     assets = load_assets()
-    if size < _LEAST_SIZE:
-        raise ConfigError(f"sample: size is {size}, below {_LEAST_SIZE} pixels; give a larger one.")
-    numbers = _numbers(assets, counts)
+    numbers = numbers_of("sample", assets, counts, size)
     card = {"version": VERSION, "seed": seed, "size": size, "classes": list(assets.classes), "counts": numbers}
-    if _is_there(folder, card):
+    jobs = jobs_of(assets, numbers)
+    draw = partial(_draw, assets, seed, size)
+    return write_whole(folder, CARD, card, lambda made: _fill(made, assets, jobs, draw, progress))
+
+
+def write_whole(folder: Path, name: str, card: Mapping[str, object], fill: Callable[[Path], None]) -> Path:
+    """Have a folder filled, whole or not at all, and return it; nothing is done if it holds this very card already.
+
+    Args:
+        folder: Where to; it must be missing, empty, or hold what the card says.
+        name: Of the card's file, which is written when all else is there.
+        card: What the folder holds.
+        fill: Given a new folder to write into.
+
+    Raises:
+        RunError: The folder holds something else, or cannot be written.
+    """
+    if _is_there(folder, name, card):
         return folder
-    jobs = [
-        _Job(split, label, index)
-        for split, number in numbers.items()
-        for label in range(len(assets.classes))
-        for index in range(number)
-    ]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name[:64]}.", dir=folder.parent))
         try:
             made = scratch / "sample"  # one level down, since the scratch folder itself is private to its owner
             made.mkdir()
-            _fill(made, assets, jobs, partial(_draw, assets, seed, size), progress)
-            write_json(made / CARD, card)
+            fill(made)
+            write_json(made / name, card)
             made.replace(folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -86,11 +97,25 @@ def write_sample(
     return folder
 
 
-def _draw(assets: Assets, seed: int, size: int, job: _Job) -> Scene:
-    return render(assets, *job, seed=seed, size=size)
+def jobs_of(assets: Assets, numbers: Mapping[str, int]) -> list[Job]:
+    """What is rendered: every split's items, class by class."""
+    return [
+        Job(split, label, index)
+        for split, number in numbers.items()
+        for label in range(len(assets.classes))
+        for index in range(number)
+    ]
 
 
-def _numbers(assets: Assets, counts: Mapping[str, int] | None) -> dict[str, int]:
+def numbers_of(what: str, assets: Assets, counts: Mapping[str, int] | None, size: int) -> dict[str, int]:
+    """How many of each class a split gets, checked; all the items if not given.
+
+    Raises:
+        ConfigError: A size or count that cannot be had.
+        UnknownNameError: ``counts`` names a split that does not exist.
+    """
+    if size < _LEAST_SIZE:
+        raise ConfigError(f"{what}: size is {size}, below {_LEAST_SIZE} pixels; give a larger one.")
     if counts is None:
         return dict(assets.counts)
     for split, number in counts.items():
@@ -98,18 +123,22 @@ def _numbers(assets: Assets, counts: Mapping[str, int] | None) -> dict[str, int]
             raise UnknownNameError("split", split, assets.counts)
         if not 0 <= number <= assets.counts[split]:
             raise ConfigError(
-                f"sample: {number} images a class were asked for in {split}; give 0 to {assets.counts[split]}."
+                f"{what}: {number} items a class were asked for in {split}; give 0 to {assets.counts[split]}."
             )
     return {split: counts[split] for split in assets.counts if split in counts}
 
 
-def _is_there(folder: Path, card: Mapping[str, object]) -> bool:
+def _draw(assets: Assets, seed: int, size: int, job: Job) -> Scene:
+    return render(assets, *job, seed=seed, size=size)
+
+
+def _is_there(folder: Path, name: str, card: Mapping[str, object]) -> bool:
     if not folder.exists():
         return False
     if not folder.is_dir():
         raise RunError(f"{folder}: is a file; the sample needs a folder. Name another place.")
     try:
-        found = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = None
     if found == card:
@@ -123,20 +152,20 @@ def _is_there(folder: Path, card: Mapping[str, object]) -> bool:
 def _fill(
     folder: Path,
     assets: Assets,
-    jobs: Sequence[_Job],
-    draw: Callable[[_Job], Scene],
+    jobs: Sequence[Job],
+    draw: Callable[[Job], Scene],
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Render every job into ``folder``, and the boxes of those that have a truth."""
     for split, label in dict.fromkeys((job.split, job.label) for job in jobs):
-        for base in (folder, folder / "masks") if split in _WITH_TRUTH else (folder,):
+        for base in (folder, folder / "masks") if split in WITH_TRUTH else (folder,):
             (base / split / assets.classes[label]).mkdir(parents=True)
 
-    def write(job: _Job) -> tuple[str, int, int, int, int] | None:
+    def write(job: Job) -> tuple[str, int, int, int, int] | None:
         scene = draw(job)
         stem = f"{job.split}/{assets.classes[job.label]}/{job.number:04d}"
-        Image.fromarray(scene.image).save(folder / f"{stem}.jpg", quality=_QUALITY)
-        if job.split not in _WITH_TRUTH:
+        Image.fromarray(scene.image).save(folder / f"{stem}.jpg", quality=QUALITY)
+        if job.split not in WITH_TRUTH:
             return None
         Image.fromarray(scene.mask).convert("L").save(folder / "masks" / f"{stem}.png")
         return (f"{stem}.jpg", *scene.box)
