@@ -16,6 +16,7 @@ from boxless.errors import ConfigError
 from boxless.types import Features
 
 if TYPE_CHECKING:
+    from boxless.backbones.steering import Steering
     from boxless.text.towers import TextTower
 
 
@@ -65,6 +66,7 @@ class Backbone(nn.Module, ABC):
         self.token_taps: tuple[int, ...] = ()
         self.attention_taps: tuple[int, ...] = ()
         self.attention_rows: Literal["class", "all"] = "class"
+        self.steering: Steering | None = None  # set by `boxless.backbones.steering.steered` alone
         self.frozen = False
         self.inserted = nn.ModuleList()
         self._places: list[int] = []  # the stage of each inserted module
@@ -251,7 +253,8 @@ class Backbone(nn.Module, ABC):
         """Grids and tokens of the tapped stages for normalised images (b, 3, h, w)."""
         if self._replayed is not None and images is self._replayed[0]:
             return self._replayed[1]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        learning = not self.frozen or self.steering is not None
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learning):
             return self.extract(images)
 
     @abstractmethod
