@@ -18,6 +18,7 @@ METHODS = Registry(
         "dips": "boxless.methods.dips:DiPS",
         "dips_unet": "boxless.methods.dips_unet:DiPSUNet",
         "fcam": "boxless.methods.fcam:FCAM",
+        "tcam": "boxless.methods.tcam:TCAM",
         "clip": "boxless.methods.clip:CLIP",
         "sclip": "boxless.methods.sclip:SCLIP",
         "naclip": "boxless.methods.naclip:NACLIP",

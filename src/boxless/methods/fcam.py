@@ -9,32 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, final
 
-import torch
 from annotated_types import Ge, Gt, Le, Lt
-from torch import Tensor, nn
 
 from boxless.backbones.base import Backbone
-from boxless.losses.classification import classification
-from boxless.losses.partial import partial_cross_entropy
-from boxless.losses.size import barrier_steepness, size_loss
-from boxless.methods.base import Method, Paper, Space, Stage
-from boxless.methods.decoder import Decoder
-from boxless.methods.foreground import crf_term, localization
-from boxless.methods.head import GridClassifier
-from boxless.methods.neck import Neck
-from boxless.pseudo.pixels import sample_seeds
-from boxless.pseudo.records import Proposals
-from boxless.types import Batch, Localization
-
-CLASSIFICATION = Stage("classification", localizes=False)
-LOCALIZATION = Stage("localization", images=True, pseudo="maps", sources=("cam",), classifies=False)
-Weight = Annotated[float, Ge(0)]
-Pixels = Annotated[int, Ge(1)]
-SIDE = 224  # of the images that the authors' erosion and dilation are for
+from boxless.methods.base import Paper, Space
+from boxless.methods.seeded import Pixels, SeededCAM, SeedLosses, SeedSampler, Share, Weight
 
 
 @final
-class FCAM(Method):
+class FCAM(SeededCAM):
     """A classifier on an averaged grid, and a decoder on the same backbone that is taught by the classifier's map.
 
     First the classifier learns. Then a map of each training image is taken, of its own class: by default CAM, or any
@@ -76,8 +59,6 @@ class FCAM(Method):
         2022,
         "https://arxiv.org/abs/2109.07069",
     )
-    stages = (CLASSIFICATION, LOCALIZATION)
-    class_specific = False
     # Not in the thesis' table 4.4; about the authors' own values.
     search_space: ClassVar[Mapping[str, Space]] = {
         "size_weight": Space(0.0, 0.2),
@@ -96,7 +77,7 @@ class FCAM(Method):
         size_weight: Weight = 0.01,
         barrier: Annotated[float, Ge(1)] = 1.64,
         count: Pixels = 10,
-        background_share: Annotated[float, Gt(0), Le(1)] = 0.75,
+        background_share: Share = 0.75,
         erosion: Pixels = 11,
         dilation: Pixels = 3,
         stride: int = 16,
@@ -107,69 +88,22 @@ class FCAM(Method):
         resolution: Annotated[int, Ge(1)] = 4,
         last: Literal["convolution", "block"] = "convolution",
     ) -> None:
-        super().__init__(backbone, num_classes)
-        self.seed_weight, self.crf_weight, self.crf_scale = seed_weight, crf_weight, crf_scale
-        self.size_weight, self.barrier = size_weight, barrier
-        self.count, self.background_share, self.erosion, self.dilation = count, background_share, erosion, dilation
-        self.pooled = Neck(backbone, stride=stride, fuse=fuse, hidden=hidden)
-        self.neck = Neck(backbone, stride=stride, fuse=fuse, hidden=0, also=True)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(self.pooled.channels, num_classes)
-        self.decoder = Decoder(
-            channels=self.neck.channels, stride=self.neck.stride, width=width, resolution=resolution, last=last
+        super().__init__(
+            backbone,
+            num_classes,
+            sampler=SeedSampler(count=count, background_share=background_share, erosion=erosion, dilation=dilation),
+            decoding=SeedLosses(
+                seed_weight=seed_weight,
+                crf_weight=crf_weight,
+                crf_scale=crf_scale,
+                size_weight=size_weight,
+                barrier=barrier,
+            ),
+            stride=stride,
+            fuse=fuse,
+            hidden=hidden,
+            dropout=dropout,
+            width=width,
+            resolution=resolution,
+            last=last,
         )
-
-    def holds(self, stage: Stage) -> tuple[nn.Module, ...]:
-        """The decoder while the classifier learns, then all but the decoder."""
-        return (
-            (self.decoder,) if stage == CLASSIFICATION else (self.backbone, self.pooled, self.dropout, self.classifier)
-        )
-
-    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """The classification in the first stage; in the second the seeds, the dense CRF, and the size."""
-        grids = self.backbone(batch.images).grids
-        if self.stage == CLASSIFICATION or batch.pseudo is None:
-            return {"classification": classification(self._logits(grids), batch)}
-        maps = self.decoder(self.neck(grids), batch.pseudo.grid)
-        losses = {"seeds": self.seed_weight * partial_cross_entropy(maps, self.sample(batch.pseudo))}
-        if self.crf_weight:
-            losses["crf"] = crf_term(maps, batch.images, self.backbone, weight=self.crf_weight, scale=self.crf_scale)
-        if self.size_weight:
-            steepness = barrier_steepness(progress, growth=self.barrier, highest=self.barrier)
-            losses["size"] = self.size_weight * size_loss(maps.softmax(1), steepness)
-        return losses
-
-    def sample(self, pseudo: Proposals) -> Tensor:
-        """Seeds (b, h, w) of the map of each image, drawn from torch's own generator."""
-        levels = pseudo.levels(torch.zeros(len(pseudo.valid), dtype=torch.int64, device=pseudo.valid.device))
-        scale = min(pseudo.grid) / SIDE
-        return sample_seeds(
-            levels,
-            count=self.count,
-            background_share=self.background_share,
-            erosion=odd(self.erosion * scale),
-            dilation=odd(self.dilation * scale),
-        )
-
-    def scores(self, images: Tensor) -> Tensor:
-        return self._logits(self.backbone(images).grids)
-
-    def as_classifier(self) -> nn.Module:
-        return GridClassifier(
-            lambda images: self.pooled(self.backbone(images).grids), (self.backbone, self.pooled), self.classifier
-        )
-
-    def localize(self, images: Tensor, classes: Tensor | None = None) -> Localization:
-        grids = self.backbone(images).grids
-        grid = self.neck(grids)
-        maps = self.decoder(grid, (images.shape[2], images.shape[3]))
-        return localization(self._logits(grids), maps, classes)
-
-    def _logits(self, grids: tuple[Tensor, ...]) -> Tensor:
-        logits: Tensor = self.classifier(self.dropout(self.pooled(grids).mean((2, 3))))
-        return logits
-
-
-def odd(side: float) -> int:
-    """The odd whole number nearest to a side."""
-    return 2 * round((side - 1) / 2) + 1 if side > 1 else 1

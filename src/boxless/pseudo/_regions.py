@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from boxless.ops.labels_of_tensors import labels_of_tensors
+
 LEVELS = 256
+LEAST = 0.05  # the part of a map below which no component is the densest
+Region = Literal["all", "densest", "largest"]
 
 
 def covered(low: Tensor, high: Tensor, length: int) -> Tensor:
@@ -57,3 +63,22 @@ def otsu_regions(levels: Tensor) -> Tensor:
     threshold = torch.where(parted > 0, between, -1.0).argmax(1, keepdim=True).clamp(1, LEVELS - 2)
     many = whole.amax(1, keepdim=True) > whole.amin(1, keepdim=True)
     return ((whole > threshold) & many).view(levels.shape)
+
+
+def chosen_regions(levels: Tensor, regions: Tensor, which: Region) -> Tensor:
+    """One 8-connected component of the region (b, h, w) of each map, or all of it; nothing where that is nothing.
+
+    The ``densest`` has the highest mean level of those that are at least `LEAST` of the map, or is the largest if none
+    is; of several equal ones the first is taken, by its first pixel, row by row.
+    """
+    if which == "all":
+        return regions
+    labels = labels_of_tensors(regions).flatten(1)
+    empty = torch.zeros(len(labels), labels.shape[1] + 1, device=labels.device)
+    areas = empty.scatter_add(1, labels, (labels > 0).float())
+    best = areas.argmax(1, keepdim=True)
+    if which == "densest":
+        sums = empty.scatter_add(1, labels, torch.where(labels > 0, levels.flatten(1), 0))
+        means = torch.where(areas >= LEAST * labels.shape[1], sums / areas.clamp(min=1), 0)
+        best = torch.where(means.amax(1, keepdim=True) > 0, means.argmax(1, keepdim=True), best)
+    return ((labels == best) & (labels > 0)).view(regions.shape)

@@ -1,9 +1,9 @@
 """Pseudo-labels for a few pixels of each image, drawn anew at every step: object, background, and the rest unknown.
 
 `sample_pixels` draws them about boxes (DiPS: thesis, section 2.3.3 and appendix I, section 3.3), `sample_seeds` from a
-map alone (F-CAM: Belharbi et al., WACV 2022). Both work on whole batches, on the device of the maps; random numbers
-come from torch's own generator of that device, or from the one passed, which may be on the CPU. What they give is for
-`boxless.losses.partial.partial_cross_entropy`.
+map alone (F-CAM: Belharbi et al., WACV 2022; TCAM: Belharbi et al., WACV 2023; TrCAM-V: thesis, appendix II). Both work
+on whole batches, on the device of the maps; random numbers come from torch's own generator of that device, or from the
+one passed, which may be on the CPU. What they give is for `boxless.losses.partial.partial_cross_entropy`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from boxless.errors import ConfigError, DataError
 from boxless.losses.partial import BACKGROUND, FOREGROUND, IGNORED
 from boxless.pseudo._checks import check_boxes, check_counts, check_shares, check_squares, checked_maps
 from boxless.pseudo._drawing import by_value, choose, draw, first_share
-from boxless.pseudo._regions import covered, dilated, eroded, otsu_regions
+from boxless.pseudo._regions import Region, chosen_regions, covered, dilated, eroded, otsu_regions
 
 
 @torch.no_grad()
@@ -43,6 +43,12 @@ def choose_boxes(
         return torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
     rows, columns = _sides(boxes, size)
     return choose(valid & rows.any(2) & columns.any(2), generator)
+
+
+def within_boxes(boxes: Tensor, chosen: Tensor, size: tuple[int, int]) -> Tensor:
+    """Which pixels of a map of this size lie in one of each image's boxes (b, k, 4), chosen (b,): (b, h, w) bool."""
+    rows, columns = _sides(boxes[torch.arange(len(chosen), device=boxes.device), chosen][:, None], size)
+    return rows[:, 0, :, None] & columns[:, 0, None, :]
 
 
 @torch.no_grad()
@@ -136,13 +142,17 @@ def sample_seeds(
     background_share: float = 0.1,
     erosion: int = 11,
     dilation: int = 3,
+    region: Region = "all",
+    foreground_share: float = 1.0,
+    weighted: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Draw F-CAM's seeds: pixels of the object from the region above Otsu's threshold, of the background from below.
+    """Draw seeds: pixels of the object from the region above Otsu's threshold, of the background from below.
 
     Object: any pixel of the region, shrunk by a square, or whole if nothing were left of it. Background: any pixel of
     the share with the lowest activations, as in `sample_pixels`. A flat map has no region; its image gets no seed of
-    either kind. Defaults are F-CAM's, for maps of 224 x 224.
+    either kind. Defaults are F-CAM's, for maps of 224 x 224. TCAM does not shrink the region, and draws from the
+    highest 0.6 of it, weighted.
 
     Args:
         maps: (b, h, w) in [0, 1], each scaled to reach both ends.
@@ -150,6 +160,13 @@ def sample_seeds(
         background_share: Part of the pixels that is candidate for the background, in (0, 1].
         erosion: Side of the square that shrinks the region, odd; 1 leaves it. The image's border does not shrink it.
         dilation: Side of the square, odd, that each drawn pixel grows to; a pixel in squares of both kinds is ignored.
+        region: ``all`` that is above the threshold; or of its 8-connected components the ``largest``, or the
+            ``densest``: that with the highest mean activation of those that hold at least 5 % of the map's pixels, or
+            the largest if none does. (TCAM's code connects no corners, and takes the largest component if the densest
+            of all is smaller than that.)
+        foreground_share: The part of the region, shrunk, with the highest activations that is candidate for the object,
+            in (0, 1], as in `sample_pixels`.
+        weighted: Draw candidates for the object in proportion to their activations, not all equally likely.
         generator: Where random numbers come from.
 
     Returns:
@@ -157,19 +174,24 @@ def sample_seeds(
 
     Raises:
         DataError: Maps that are not (b, h, w) or not in [0, 1].
-        ConfigError: A share outside (0, 1], a count below 1, or an even side.
+        ConfigError: A share outside (0, 1], a count below 1, an even side, or an unknown region.
     """
     levels = checked_maps(maps)
-    check_shares(background_share=background_share)
+    check_shares(background_share=background_share, foreground_share=foreground_share)
     check_counts(count=count)
     check_squares(erosion=erosion, dilation=dilation)
-    regions = otsu_regions(levels)
+    if region not in ("all", "densest", "largest"):
+        raise ConfigError(f"region: got {region!r}; known: all, densest, largest.")
+    regions = chosen_regions(levels, otsu_regions(levels), region)
     cores = eroded(regions, erosion)
     cores = torch.where(cores.any(2).any(1)[:, None, None], cores, regions).flatten(1)
-    order = by_value(levels.flatten(1), generator)
-    lowest = first_share(torch.ones_like(cores), background_share)
-    lowest = torch.zeros_like(lowest).scatter(1, order, lowest) & cores.any(1, keepdim=True)
-    objects, backgrounds = _draw_both(cores.float(), lowest.float(), count, count, generator)
+    flat = levels.flatten(1)
+    order = by_value(flat, generator)
+    lowest = first_share(torch.ones_like(cores), background_share) & cores.any(1, keepdim=True)
+    highest = first_share(cores.gather(1, order).flip(1), foreground_share).flip(1)
+    lowest, highest = (torch.zeros_like(cores).scatter(1, order, each) for each in (lowest, highest))
+    weights = torch.where(highest, flat, 0) if weighted else highest.float()
+    objects, backgrounds = _draw_both(weights, lowest.float(), count, count, generator)
     return _labels(objects.view(maps.shape), backgrounds.view(maps.shape), dilation)
 
 

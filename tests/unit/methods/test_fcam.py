@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from boxless.backbones.base import Backbone
 from boxless.maps import extract
-from boxless.methods.fcam import CLASSIFICATION, FCAM, LOCALIZATION, odd
+from boxless.methods.fcam import FCAM
+from boxless.methods.seeded import CLASSIFICATION, LOCALIZATION, odd
 from boxless.pseudo.records import Proposals
 from boxless.types import Batch
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from boxless.errors import ConfigError, DataError
 from boxless.losses.partial import BACKGROUND, FOREGROUND, IGNORED
 from boxless.pseudo import sample_seeds
-from boxless.pseudo._regions import eroded, otsu_regions
+from boxless.pseudo._regions import chosen_regions, eroded, otsu_regions
 
 DRAWS = 20_000
 LIKELY = 1e-3
@@ -117,6 +117,80 @@ def test_steps_differ_and_torchs_own_seed_repeats_them() -> None:
     assert torch.equal(first, sample_seeds(SQUARE.expand(8, 8, 8)))
 
 
+# --- one region, and what is drawn of it ---
+
+# Above the threshold are a dot of 1 pixel (1.0), a bar of 5 (0.9) and a block of 12, that a corner joins to 1 (0.8).
+PARTS = torch.linspace(0, 0.1, 100).view(10, 10).clone()
+PARTS[0, 9] = 1.0
+PARTS[9, 0:5] = 0.9
+PARTS[1:4, 0:4] = 0.8
+PARTS[4, 4] = 0.8
+DOT, BAR = [9], [90, 91, 92, 93, 94]
+BLOCK = sorted([row * 10 + column for row in (1, 2, 3) for column in range(4)] + [44])
+
+
+def places(mask: Tensor) -> list[int]:
+    return mask.flatten().nonzero()[:, 0].tolist()
+
+
+def test_a_region_is_all_or_its_largest_or_its_densest_component() -> None:
+    regions = otsu_regions(PARTS[None])
+    assert places(chosen_regions(PARTS[None], regions, "all")) == sorted(DOT + BAR + BLOCK)
+    assert places(chosen_regions(PARTS[None], regions, "largest")) == BLOCK
+    assert places(chosen_regions(PARTS[None], regions, "densest")) == BAR  # the dot is below 5 % of 100 pixels
+
+
+def test_where_no_component_is_large_enough_the_densest_is_the_largest() -> None:
+    values = torch.zeros(2, 20, 20)
+    values[:, 0, :2] = 1.0
+    values[0, 9, 3:15] = 0.9  # 12 of 400 pixels
+    values[1, 9, :] = 0.9  # 20: just 5 %
+    regions = values > 0.5
+    assert places(chosen_regions(values, regions, "densest")[0]) == list(range(183, 195))
+    assert places(chosen_regions(values, regions, "densest")[1]) == list(range(180, 200))
+
+
+def test_of_equal_components_the_first_counts_and_nothing_has_none() -> None:
+    values = torch.zeros(2, 4, 6)
+    values[0, 1:3, 0:2] = values[0, 1:3, 4:6] = 1.0
+    for which in ("densest", "largest"):
+        found = chosen_regions(values, values > 0.5, which)  # type: ignore[arg-type]
+        assert places(found[0]) == [6, 7, 12, 13]
+        assert not found[1].any()
+
+
+def test_object_seeds_are_drawn_from_the_region_that_is_asked_for() -> None:
+    for which, expected in (("all", sorted(DOT + BAR + BLOCK)), ("largest", BLOCK), ("densest", BAR)):
+        labels = sample(PARTS, 2_000, erosion=1, region=which)
+        assert_even(labels, FOREGROUND, expected)
+        assert_even(labels, BACKGROUND, [*range(9), 14])  # the 10 lowest of all
+
+
+def test_weighted_seeds_come_from_the_highest_share_of_the_region_by_their_activation() -> None:
+    values = torch.zeros(1, 20)
+    values[0, 5:15] = torch.tensor([0.5, 1.0, 0.6, 0.9, 0.4, 0.7, 0.8, 0.55, 0.45, 0.65])
+    labels = sample(values, DRAWS, erosion=1, foreground_share=0.4, weighted=True)
+    counts = (labels == FOREGROUND).flatten(1).sum(0)
+    assert counts.sum() == DRAWS
+    assert counts.nonzero()[:, 0].tolist() == [6, 8, 10, 11]  # four of ten
+    expected = np.array([1.0, 0.9, 0.7, 0.8]) / 3.4 * DRAWS
+    assert chisquare(counts[[6, 8, 10, 11]].numpy(), expected).pvalue > LIKELY
+    assert_even(sample(values, DRAWS, erosion=1, foreground_share=0.4), FOREGROUND, [6, 8, 10, 11])
+
+
+def test_every_map_of_a_batch_has_its_own_region() -> None:
+    labels = sample_seeds(
+        torch.stack([PARTS, PARTS.flip(1), torch.full((10, 10), 0.5)]),
+        count=100,
+        region="densest",
+        erosion=1,
+        dilation=1,
+    )
+    assert places(labels[0] == FOREGROUND) == BAR
+    assert places(labels[1] == FOREGROUND) == [95, 96, 97, 98, 99]
+    assert labels[2].eq(IGNORED).all()
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -126,6 +200,8 @@ def test_steps_differ_and_torchs_own_seed_repeats_them() -> None:
         ({"background_share": 0}, ConfigError, "background_share"),
         ({"erosion": 10}, ConfigError, "erosion: got 10"),
         ({"dilation": 4}, ConfigError, "dilation: got 4"),
+        ({"foreground_share": 1.1}, ConfigError, "foreground_share"),
+        ({"region": "best"}, ConfigError, "region: got 'best'; known: all, densest, largest"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
