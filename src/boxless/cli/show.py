@@ -76,6 +76,7 @@ def _method(name: str, output: Output) -> dict[str, Any]:
 SHOWN = 4  # of a default that is a list
 _NEEDS = {
     "prefix_tokens": "a backbone with a class token",
+    "steering": "a plain vision transformer of timm",
     "images": "the images in its losses",
     "own_forward": "a forward pass of its own (features are not cached)",
 }

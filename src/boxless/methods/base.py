@@ -35,6 +35,7 @@ class Needs:
     """What a method takes from its surroundings, so that nothing else has to know it by name."""
 
     prefix_tokens: bool = False  # class or register tokens: transformers only
+    steering: bool = False  # a token of its own that steers attention: plain vision transformers of timm only
     images: bool = False  # its losses look at the images themselves, also when features are cached
     own_forward: bool = False  # it changes images or inner features in training, so cached features are of no use
     trains: bool = True  # False: it localizes as built, and is never trained
