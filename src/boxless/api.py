@@ -153,12 +153,17 @@ def inspect(
     images: str | Path | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    listener: Listener | None = None,
 ) -> Inspection:
-    """What data hold and what is wrong with them; see :func:`boxless.data.checks.inspect`."""
+    """What data hold and what is wrong with them; see :func:`boxless.data.checks.inspect`.
+
+    ``listener`` hears of what `read_catalog` may have to do first.
+    """
     from boxless.data.catalog import read_catalog
     from boxless.data.checks import inspect as look
 
-    return look(read_catalog(source, format=format, images=images), workers=workers, progress=progress)
+    catalog = read_catalog(source, format=format, images=images, listener=listener)
+    return look(catalog, workers=workers, progress=progress)
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:

@@ -29,7 +29,13 @@ def inspect(
     from boxless.listener import counter
 
     with Output(as_json=as_json) as output:
-        found = api.inspect(data, format=format or "auto", images=images, progress=counter(output.listener, "images"))
+        found = api.inspect(
+            data,
+            format=format or "auto",
+            images=images,
+            progress=counter(output.listener, "images"),
+            listener=output.listener,
+        )
         output.listener.end()
         _say(found, output)
         output.finish(found.to_dict(), [(each.name, each.reason) for each in found.broken])
@@ -52,11 +58,20 @@ def _say(found: Inspection, output: Output) -> None:
     )
     output.say()
     rows = [(name, *(f"{counts[split]:,}" for split in splits)) for name, counts in found.counts.items()]
-    total = ("all labels" if found.multi_label else "all", *(f"{images[split]:,}" for split in splits))
-    output.table([*rows, total], ("class", *splits))
+    what = "all labels" if found.multi_label else "all frames" if found.footage else "all"
+    total = (what, *(f"{images[split]:,}" for split in splits))
+    output.table([*rows, total, *_footage(found)], ("class", *splits))
     output.say("\nNothing looks wrong." if not found.warnings else "\nTo look at:")
     for warning in found.warnings:
         output.say(f"  - {warning}")
+
+
+def _footage(found: Inspection) -> list[tuple[str, ...]]:
+    """How many shots and videos the frames are of, if they are."""
+    if not found.footage:
+        return []
+    each = found.footage.values()
+    return [("all shots", *(f"{of.shots:,}" for of in each)), ("all videos", *(f"{of.videos:,}" for of in each))]
 
 
 def _spread(spread: Spread | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from boxless.data.catalog import Catalog, read_catalog
 from boxless.data.images import decode
 from boxless.data.likeness import HEIGHT, WIDTH, Thumbnail, alike_across, difference_hash, thumbnail
-from boxless.data.listing import some
+from boxless.data.listing import kind_of, some
 from boxless.errors import DataError
 from boxless.stream import default_workers, ordered_map
 from boxless.types import Item
@@ -22,7 +22,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 SMALL = 32  # pixels; a shorter side than this gives most backbones a map of one cell
-FEW = 10  # images; a class with fewer is hard to learn
+FEW = 10  # images or videos; a class with fewer is hard to learn
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,15 @@ class NearDuplicate:
 
 
 @dataclass(frozen=True, slots=True)
+class Footage:
+    """How much there is of videos."""
+
+    videos: int
+    shots: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """The findings. Names are item names; groups hold at least two of them."""
 
@@ -63,6 +72,7 @@ class Inspection:
     split_rule: str
     multi_label: bool
     counts: dict[str, dict[str, int]]  # class -> split -> images that show it
+    footage: dict[str, Footage]  # split -> what there is of videos; empty if the data are of images
     width: Spread | None  # None if no image can be read
     height: Spread | None
     modes: dict[str, int]  # how files store colour, Pillow's names -> files
@@ -71,9 +81,9 @@ class Inspection:
     duplicates_across_splits: tuple[tuple[str, ...], ...]  # those of them in more than one split, as "split: name"
     duplicates_across_classes: tuple[tuple[str, ...], ...]  # those of them with different labels
     near_duplicates: tuple[NearDuplicate, ...]  # across splits; equal files are not repeated here
-    equal_names: tuple[tuple[str, ...], ...]  # the same file name in different folders
+    equal_names: tuple[tuple[str, ...], ...]  # the same file name in different folders; frames of videos do not count
     small: tuple[str, ...]  # a side shorter than 32 pixels
-    few: tuple[str, ...]  # classes with fewer than 10 images
+    few: tuple[str, ...]  # classes with fewer than 10 images, or videos
     warnings: tuple[str, ...]  # all of it that the user should act on, in plain words
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,14 +136,15 @@ def _look(item: Item) -> _Seen:
 def _findings(catalog: Catalog, listed: list[tuple[str, Item]], seen: list[_Seen]) -> Inspection:
     looked = [(item, one) for (_, item), one in zip(listed, seen, strict=True)]
     read = [(item, one) for item, one in looked if not one.broken]
-    counts = _counts(catalog)
     found: dict[str, tuple[Any, ...]] = {
         "broken": tuple(Broken(item.name, one.broken) for item, one in looked if one.broken),
         **_duplicates(listed, seen),
         "near_duplicates": _near_duplicates(listed, seen),
-        "equal_names": tuple(map(tuple, _groups((item.path.name, item.name) for item in _distinct(listed)))),
+        "equal_names": tuple(
+            map(tuple, _groups((item.path.name, item.name) for item in _distinct(listed) if not item.shot))
+        ),
         "small": tuple(item.name for item, one in read if min(one.size) < SMALL),
-        "few": tuple(name for name in catalog.classes if sum(counts[name].values()) < FEW),
+        "few": tuple(name for name, count in _units(catalog).items() if count < FEW),
     }
     return Inspection(
         source=str(catalog.source or catalog.root),
@@ -141,11 +152,12 @@ def _findings(catalog: Catalog, listed: list[tuple[str, Item]], seen: list[_Seen
         reason=catalog.reason,
         split_rule=catalog.split_rule,
         multi_label=catalog.multi_label,
-        counts=counts,
+        counts=_counts(catalog),
+        footage=_footage(catalog),
         width=_spread([one.size[0] for _, one in read]),
         height=_spread([one.size[1] for _, one in read]),
         modes=dict(Counter(one.mode for _, one in read).most_common()),
-        warnings=(*catalog.problems, *_warnings(found)),
+        warnings=(*catalog.problems, *_warnings(found, kind_of(catalog.items))),
         **found,
     )
 
@@ -186,6 +198,22 @@ def _counts(catalog: Catalog) -> dict[str, dict[str, int]]:
     return counts
 
 
+def _units(catalog: Catalog) -> dict[str, int]:
+    """How many images, or videos, show each class."""
+    if kind_of(catalog.items) == "image":
+        return {name: sum(counts.values()) for name, counts in _counts(catalog).items()}
+    showing = {(label, item.shot.video if item.shot else item.name) for item in catalog.items for label in item.labels}
+    counts = Counter(label for label, _ in showing)
+    return {name: counts[label] for label, name in enumerate(catalog.classes)}
+
+
+def _footage(catalog: Catalog) -> dict[str, Footage]:
+    shots = {split: [item.shot for item in items if item.shot] for split, items in catalog.splits.items()}
+    if not any(shots.values()):
+        return {}
+    return {split: Footage(len({shot.video for shot in of}), len(set(of)), len(of)) for split, of in shots.items()}
+
+
 def _spread(values: list[int]) -> Spread | None:
     return Spread(min(values), median(values), max(values)) if values else None
 
@@ -206,7 +234,7 @@ def _near_duplicates(listed: list[tuple[str, Item]], seen: list[_Seen]) -> tuple
     )
 
 
-def _warnings(found: Mapping[str, Any]) -> list[str]:
+def _warnings(found: Mapping[str, Any], kind: str) -> list[str]:
     """One sentence for each kind of finding, with the first examples and what to do."""
     alike = [
         f"{pair.first} ({pair.first_split}) and {pair.second} ({pair.second_split})"
@@ -227,6 +255,6 @@ def _warnings(found: Mapping[str, Any]) -> list[str]:
             "images lie under different classes; keep the right one, or give both labels in a CSV file",
         ),
         (found["small"], f"images have a side shorter than {SMALL} pixels; maps of them are coarse"),
-        (found["few"], f"classes have fewer than {FEW} images; add some, or join or remove the class"),
+        (found["few"], f"classes have fewer than {FEW} {kind}s; add some, or join or remove the class"),
     )
     return [f"{len(names)} {sentence}: {some(names)}" for names, sentence in sentences if names]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from boxless.types import Shot
+from boxless.types import Item, Shot
 
 if TYPE_CHECKING:
     from boxless.data.catalog import Catalog
@@ -83,6 +83,18 @@ def name_under(path: Path, root: Path) -> str:
     absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))  # noqa: PTH100 - links stay as they are
     inside = absolute.is_relative_to(base)
     return (absolute.relative_to(base) if inside else absolute.relative_to(absolute.anchor)).as_posix()
+
+
+def kind_of(entries: Iterable[Entry] | Iterable[Item]) -> str:
+    """What these data are of: "video" if any entry is a frame of one, else "image"."""
+    return "video" if any(entry.shot for entry in entries) else "image"
+
+
+def names_of(items: Iterable[Item], kind: str) -> list[str]:
+    """The names of images that are no frames, or of the videos that frames are of, each once."""
+    if kind == "image":
+        return [item.name for item in items if item.shot is None]
+    return list(dict.fromkeys(item.shot.video for item in items if item.shot is not None))
 
 
 def some(names: Iterable[str], limit: int = 3) -> str:
