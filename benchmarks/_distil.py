@@ -21,7 +21,9 @@ from boxless.data.transforms import Augment, Preprocess, colours, normalized
 from boxless.training.examples import Examples, epoch_batches
 
 TEACHER, STUDENT = "tf_efficientnet_lite0", "deit_tiny_patch16_224"
+STAGES = (3, 4)  # of the teacher: strides 16 and 32
 RATE, DECAY, WARM = 1e-3, 0.05, 0.05
+COMPONENTS = 64  # of the other network's features that are taught: those of the most variance
 
 
 class Pupil(nn.Module):
@@ -46,8 +48,8 @@ def distil(file: Path, *, side: int, epochs: int, batch: int = 32, seed: int = 0
     torch.manual_seed(seed)
     catalog = read_catalog("sample")
     teacher = build_backbone(TEACHER, image_size=side).eval()
-    fine, coarse = teacher.tap(-3, -1)
-    pupil = Pupil(side, fine.channels + coarse.channels)
+    teacher.tap(*STAGES)
+    pupil = Pupil(side, COMPONENTS)
     mean, std = pupil.student.mean, pupil.student.std
     augment = Augment(side, mean, std)
     train, val = (
@@ -62,7 +64,7 @@ def distil(file: Path, *, side: int, epochs: int, batch: int = 32, seed: int = 0
         return torch.cat([F.interpolate(grid, side, mode="bilinear") for grid in grids], 1).flatten(2).mT
 
     first = wanted(torch.stack([train.plain(i) for i in range(0, len(train), max(len(train) // 256, 1))]))
-    centre, spread = first.mean((0, 1)), first.std((0, 1)) + 1e-6
+    centre, turn = components(first)
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=RATE, weight_decay=DECAY)
     total = epochs * math.ceil(len(train) / batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -70,23 +72,33 @@ def distil(file: Path, *, side: int, epochs: int, batch: int = 32, seed: int = 0
     )
 
     def loss(images: Tensor) -> Tensor:
-        target = (wanted(images) - centre) / spread
+        target = (wanted(images) - centre) @ turn
         places, whole = pupil(images)
         return F.mse_loss(places, target) + F.mse_loss(whole, target.mean(1))
 
     for epoch in range(epochs):
-        groups = list(epoch_batches(len(train), batch, seed, epoch))
+        groups, seen = list(epoch_batches(len(train), batch, seed, epoch)), 0.0
         for images in train.stream(groups, epoch, 2):
             optimizer.zero_grad()
             value = loss(torch.stack([each for each in images if each is not None]))
             value.backward()
             optimizer.step()
             schedule.step()
-        print(f"epoch {epoch + 1} of {epochs}: loss {value.item():.3f}", flush=True)
+            seen += value.item() / len(groups)
+        print(f"epoch {epoch + 1} of {epochs}: loss {seen:.3f}", flush=True)
     save_file({key: value.contiguous() for key, value in pupil.student.model.state_dict().items()}, file)
     pupil.eval()
     with torch.no_grad():
         images = torch.stack([val.plain(i) for i in range(len(val))])
-        target = (wanted(images) - centre) / spread
+        target = (wanted(images) - centre) @ turn
         places, _ = pupil(images)
     return {"explained": float(1 - (places - target).var() / target.var())}
+
+
+def components(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (c,) of features (b, n, c), and what makes their principal components (c, k), of variance 1 on average."""
+    rows = features.flatten(0, 1)
+    centre, spread = rows.mean(0), rows.std(0) + 1e-6
+    _, values, vectors = torch.linalg.svd((rows - centre) / spread, full_matrices=False)
+    scale = values[:COMPONENTS].square().mean().sqrt() / math.sqrt(len(rows))
+    return centre, vectors[:COMPONENTS].mT / spread[:, None] / scale

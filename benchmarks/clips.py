@@ -1,0 +1,126 @@
+"""Localizers of video frames on the bundled clips: each frame by itself, with those before it, and the losses apart.
+
+    python benchmarks/clips.py [--only NAME ...] [--keep DIR]
+
+Each row is a training on the clips (one frame of each shot an epoch, offline backbone, frozen, one seed) and CorLoc of
+the test clips by class: at the threshold that the run took from pseudo-boxes of val, and at the two oracles of the
+published tables. Pseudo-boxes of val and features are made once. Also how many frames a second training and prediction
+take. Writes benchmarks/results/clips.json; with --keep a second call goes on where the first one was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from _machine import describe
+
+import boxless
+from boxless import Localizer
+from boxless.data.catalog import read_catalog
+from boxless.data.sample.clips import write_clips
+from boxless.predict.video import predict_video
+from boxless.protocol.evaluate import evaluate
+from boxless.protocol.report import Report, compare
+from boxless.runs import CARD, RECIPE, read_card
+
+RESULTS = Path(__file__).parent / "results" / "clips.json"
+BASE = "cam"
+SHARED: dict[str, object] = {
+    "backbone.name": "tf_efficientnet_lite0",
+    "backbone.freeze": True,
+    "data.image_size": 160,
+    "training.epochs": 60,
+    "protocol.boxes": "selective_search",
+}
+ROWS: dict[str, tuple[str, dict[str, object]]] = {
+    "cam": ("cam", {}),
+    "fcam": ("fcam", {}),
+    "tcam, each frame by itself": ("tcam", {"method.neighbours": 0}),
+    "tcam": ("tcam", {}),
+    "tr_cam_v, alignment": ("tr_cam_v", {"method.size_weight": 0.0, "method.crf_weight": 0.0}),
+    "tr_cam_v, alignment and size": ("tr_cam_v", {"method.crf_weight": 0.0}),
+    "tr_cam_v, alignment and CRF": ("tr_cam_v", {"method.size_weight": 0.0}),
+    "tr_cam_v": ("tr_cam_v", {}),
+}
+FRAMES = 240  # of the video that prediction is timed on
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=None)
+    parser.add_argument("--keep", type=Path, default=None)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.keep or Path(scratch)
+        base: Report | None = None
+        for name in ROWS if arguments.only is None else [BASE, *(each for each in ROWS if each in arguments.only)]:
+            run = train(name, folder)
+            report = evaluate(run, "clips", device="cpu", protocol="run,otsu,oracle-test")
+            base = report if name == BASE else base
+            row = figures(report, base) | speeds(name, run, folder)
+            print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            record(name, row)
+
+
+def train(name: str, folder: Path) -> Path:
+    """A run folder, kept from an earlier call if it is whole."""
+    run, (method, settings) = folder / re.sub(r"\W+", "-", name), ROWS[name]
+    if not (run / CARD).exists():
+        if (run / RECIPE).exists():
+            boxless.train(None, run, resume=True, device="cpu")
+        else:
+            shared = {"training.features": str(folder / "features")}
+            if method != BASE:
+                shared["pseudo.folder"] = str(folder / "pseudo")
+            boxless.train("clips", run, method=method, settings=SHARED | settings | shared, device="cpu")
+    return run
+
+
+def figures(report: Report, base: Report | None) -> dict[str, Any]:
+    """CorLoc at each threshold with its interval over videos, its difference from the first row's, class accuracy."""
+    made = report.to_dict()
+    found: dict[str, Any] = {"mean": made["per_class"]["mean"], "classes": made["per_class"]["classes"]}
+    found |= {key: made[key] for key in ("object_absent",) if key in made}
+    found["figures"] = made["figures"]
+    found["thresholds"] = [each["threshold"] for each in made["protocols"]]
+    if base is not None and base is not report:
+        found["less_base"] = compare(base, report).to_dict()["differences"]
+    return found
+
+
+def speeds(name: str, run: Path, folder: Path) -> dict[str, float]:
+    """Frames a second: shown in the steps of training, and looked at in a video, which is decoded too."""
+    shots = len({item.shot for item in read_catalog("clips").splits["train"]})
+    recipe = (run / RECIPE).read_text(encoding="utf-8")
+    stages = 1 if ROWS[name][0] == BASE else 2
+    shown = shots * int(re.findall(r"\n  epochs: (\d+)", recipe)[0]) * stages
+    video = folder / "clips"
+    write_clips(video, frames=FRAMES, counts={"train": 1, "val": 1, "test": 1}, videos=True)
+    clip = next((video / "test").rglob("*.mp4"))
+    localizer, start = Localizer.load(run, device="cpu"), time.perf_counter()
+    outcome = predict_video(localizer, clip, folder / "seen", overwrite=True)
+    seconds = time.perf_counter() - start
+    return {
+        "trained_frames_a_second": round(shown / read_card(run)["training_seconds"], 1),
+        "predicted_frames_a_second": round(outcome.frames / seconds, 1),
+    }
+
+
+def record(name: str, row: dict[str, Any]) -> None:
+    """Keep a row at once: a later one may fail."""
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"rows": {}}
+    made = describe(f"{torch.get_num_threads()} torch threads", "torch", "timm")
+    found["rows"][name] = row | made
+    found["rows"] = {each: found["rows"][each] for each in ROWS if each in found["rows"]}
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
