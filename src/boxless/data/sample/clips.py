@@ -24,7 +24,6 @@ COUNTS = {"train": 20, "val": 4, "test": 8}  # clips of each class, if not said
 RATE = Fraction(12)  # frames a second, in video files
 
 Place = tuple[Path, tuple[int, ...]]  # of a frame: its file, or a video file and its number there
-_ABSENT = ("", "", "", "")  # no object in this frame
 
 
 def write_clips(
@@ -96,9 +95,10 @@ def _fill(
         places = keep(clip, scenes)
         if job.split not in WITH_TRUTH:
             return []
-        boxes = [scene.box if scene.mask.any() else _ABSENT for scene in scenes]
-        names = [(file.relative_to(folder).as_posix(), *number) for file, number in places]
-        return [(*name, *box) for name, box in zip(names, boxes, strict=True)]
+        rows: list[tuple[str | int, ...]] = []
+        for (file, number), scene in zip(places, scenes, strict=True):
+            rows.append((file.relative_to(folder).as_posix(), *number, *_corners(scene)))
+        return rows
 
     frame = ("frame",) if keep is _keep_video else ()
     with (folder / "boxes.csv").open("w", encoding="utf-8", newline="") as file:
@@ -109,6 +109,11 @@ def _fill(
             table.writerows(rows)
             if progress is not None:
                 progress(done, len(jobs))
+
+
+def _corners(scene: Scene) -> tuple[str | int, ...]:
+    """Of the object's box, empty where there is none."""
+    return scene.box if scene.mask.any() else ("", "", "", "")
 
 
 def _keep_frames(clip: Path, scenes: Sequence[Scene]) -> list[Place]:
