@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxless.data.cache import cache_folder
-from boxless.data.listing import Entry, Listing, Slow, Source, some
+from boxless.data.listing import Entry, Listing, Slow, Source, kind_of, names_of, some
 from boxless.data.sources import SOURCES
 from boxless.data.splits import complete_splits
 from boxless.data.truth import Truth, read_truth
@@ -123,7 +123,7 @@ def _assemble(path: Path, format: str, reason: str, listing: Listing) -> Catalog
         raise DataError(f"{path}: no labelled images were found; check that this is the right file or folder.")
     if len(classes) < 2:
         raise DataError(_one_class(path, format, classes[0], counts[classes[0]], listing))
-    kind = _kind(listing.entries)
+    kind = kind_of(listing.entries)
     empty = {_plain(label) for label in listing.empty_classes} - counts.keys()
     if empty:
         problems.append(f"classes without {_a(kind)} are left out: {some(map(repr, sorted(empty)))}")
@@ -155,7 +155,7 @@ def _fitting(splits: dict[str, tuple[Item, ...]], listing: Listing) -> dict[str,
 def _in_two_splits(splits: dict[str, tuple[Item, ...]]) -> list[str]:
     problems = []
     for kind in _ALONE:
-        times = Counter(name for items in splits.values() for name in _names(items, kind))
+        times = Counter(name for items in splits.values() for name in names_of(items, kind))
         if twice := [name for name, count in times.items() if count > 1]:
             problems.append(f"{kind}s in more than one split make results look better than they are: {some(twice)}")
     return problems
@@ -164,20 +164,8 @@ def _in_two_splits(splits: dict[str, tuple[Item, ...]]) -> list[str]:
 _ALONE = {"image": "", "video": ", and none can be held out for val and test"}  # what to say of the only one of a class
 
 
-def _kind(entries: Sequence[Entry] | Sequence[Item]) -> str:
-    """What these data are of."""
-    return "video" if any(entry.shot for entry in entries) else "image"
-
-
 def _a(kind: str) -> str:
     return f"an {kind}" if kind == "image" else f"a {kind}"
-
-
-def _names(items: Sequence[Item], kind: str) -> list[str]:
-    """Of the images that are no frames, or of the videos."""
-    if kind == "image":
-        return [item.name for item in items if item.shot is None]
-    return list(dict.fromkeys(item.shot.video for item in items if item.shot is not None))
 
 
 def _counts(entries: Sequence[Entry]) -> Counter[str]:
@@ -208,15 +196,16 @@ def _check_seen(path: Path, splits: dict[str, tuple[Item, ...]], classes: Sequen
             for label in item.labels:
                 if label not in seen:
                     showing = [each for each in splits[split] if label in each.labels]
-                    kind = _kind(showing)
+                    kind = kind_of(showing)
+                    named = some(names_of(showing, kind))
                     raise DataError(
-                        f"{path}: class {classes[label]!r} is in {split} but not in train ({some(_names(showing, kind))}); "
+                        f"{path}: class {classes[label]!r} is in {split} but not in train ({named}); "
                         f"add {kind}s of it to train, mend the label, or remove these files."
                     )
 
 
 def _one_class(path: Path, format: str, name: str, count: int, listing: Listing) -> str:  # noqa: A002
-    kind = _kind(listing.entries)
+    kind = kind_of(listing.entries)
     message = f"{path}: every {kind} ({count}) is of one class, {name!r}; at least two classes are needed."
     nested = sorted({entry.name.split("/")[1] for entry in listing.entries if entry.name.count("/") > 1})
     if format == "folder" and nested:
