@@ -96,7 +96,7 @@ def distil(file: Path, *, side: int, epochs: int, batch: int = 32, seed: int = 0
 
 
 def components(features: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean (c,) of features (b, n, c), and what makes their principal components (c, k), of variance 1 on average."""
+    """The mean (c,) of features (b, n, c), and what makes their principal components (c, k), of mean variance 1."""
     rows = features.flatten(0, 1)
     centre, spread = rows.mean(0), rows.std(0) + 1e-6
     _, values, vectors = torch.linalg.svd((rows - centre) / spread, full_matrices=False)
