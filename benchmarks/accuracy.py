@@ -35,6 +35,7 @@ from boxless.runs import CARD, RECIPE, read_card
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
+TRANSFORMERS = RESULTS.with_name("transformers.json")  # rows of methods that need another network, see transformers.py
 PAGE = ROOT / "docs" / "methods.md"
 MARKS = ("<!-- made by benchmarks/accuracy.py: begin -->", "<!-- end -->")
 BACKBONE = "tf_efficientnet_lite0"
@@ -194,17 +195,22 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         "mean IoU",
     )
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    others = json.loads(TRANSFORMERS.read_text(encoding="utf-8"))["rows"] if TRANSFORMERS.exists() else {}
     for name in METHODS:
         kind: type[Method] = METHODS.load(name)
         paper = f"[{kind.paper.authors}, {kind.paper.venue} {kind.paper.year}]({kind.paper.url})"
-        if (row := rows.get(name)) is None:
+        if name in others and name not in rows:
+            row, shown_name = others[name], f"`{name}` ([small transformer](transformers.md))"
+        elif (row := rows.get(name)) is not None:
+            shown_name = f"`{name}`"
+        else:
             lines.append(f"| `{name}` | {paper} | not yet measured |" + " |" * (len(head) - 3))
             continue
         cells = (
-            f"`{name}`",
+            shown_name,
             paper,
             cell(row["box_accuracy_otsu"]),
-            cell(row.get(f"box_accuracy_less_{BASE}_otsu"), signed=True),
+            cell(row.get(f"box_accuracy_less_{BASE}_otsu") if name in rows else None, signed=True),
             f"{cell(row['max_box_accuracy_oracle'])} ({row['oracle_threshold']})",
             cell(row["top1_localization_otsu"]),
             cell(row["class_accuracy"]),

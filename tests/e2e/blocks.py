@@ -264,6 +264,36 @@ def make_clip(folder: Path) -> None:
         container.mux(stream.encode())
 
 
+def make_videos(folder: Path) -> None:
+    """``videos`` of two classes in splits, a video file or a folder of frames each, with boxes of test."""
+    import av
+
+    lines = ["path,frame,x0,y0,x1,y1"]
+    for split, count in {"train": 3, "val": 1, "test": 1}.items():
+        for channel, label in enumerate(("cat", "dog")):
+            place = folder / "videos" / split / label
+            place.mkdir(parents=True)
+            for number in range(1, count + 1):
+                pictures = [shape(channel, 10 * number + each) for each in range(3)]
+                if number == 3:
+                    (place / "beach").mkdir()
+                    for each, (picture, _) in enumerate(pictures):
+                        picture.save(place / "beach" / f"{each:04d}.jpg")
+                    continue
+                with av.open(str(place / f"{number}.mp4"), "w") as container:
+                    stream = container.add_stream("libx264", rate=5)
+                    stream.width, stream.height, stream.pix_fmt = *pictures[0][0].size, "yuv420p"
+                    for picture, _ in pictures:
+                        container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+                    container.mux(stream.encode())
+                if split == "test":
+                    lines += [
+                        f"test/{label}/{number}.mp4,{each},{','.join(map(str, box))}"
+                        for each, (_, box) in enumerate(pictures)
+                    ]
+    (folder / "videos" / "boxes.csv").write_text("\n".join(lines) + "\n")
+
+
 def make_slide(folder: Path) -> None:
     """A picture larger than a tile."""
     shape(0, 50)[0].resize((1200, 1100)).save(folder / "slide.tif")

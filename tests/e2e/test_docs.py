@@ -28,7 +28,20 @@ from boxless.predict.options import Options
 from boxless.recipe import Recipe
 from boxless.training import session
 
-from .blocks import OUTPUT, PAGES, SHELL, Block, Page, World, blocks_of, make_clip, make_maps, make_page, make_slide
+from .blocks import (
+    OUTPUT,
+    PAGES,
+    SHELL,
+    Block,
+    Page,
+    World,
+    blocks_of,
+    make_clip,
+    make_maps,
+    make_page,
+    make_slide,
+    make_videos,
+)
 
 COMMANDS = get_command(app).commands
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -40,7 +53,12 @@ RUNS: dict[str, dict[str, dict[str, Any]]] = {
     "docs/evaluation": {"runs/a": {"method": "cam"}, "runs/b": {"method": "cam", "seed": 1}},
 }
 # Files that it supposes.
-FILES = {"docs/evaluation": make_maps, "docs/large-images": make_slide, "docs/video": make_clip}
+FILES = {
+    "docs/evaluation": make_maps,
+    "docs/large-images": make_slide,
+    "docs/learning-from-videos": make_videos,
+    "docs/video": make_clip,
+}
 
 
 @pytest.fixture(scope="module")
