@@ -29,6 +29,7 @@ from boxless.predict.video import predict_video
 from boxless.protocol.evaluate import evaluate
 from boxless.protocol.report import Report, compare
 from boxless.runs import CARD, RECIPE, read_card
+from boxless.search.prepare import give_boxes
 
 RESULTS = Path(__file__).parent / "results" / "clips.json"
 BASE = "cam"
@@ -76,9 +77,10 @@ def train(name: str, folder: Path) -> Path:
         if (run / RECIPE).exists():
             boxless.train(None, run, resume=True, device="cpu")
         else:
-            shared = {"training.features": str(folder / "features")}
+            shared: dict[str, object] = {"training.features": str(folder / "features")}
             if method != BASE:
                 shared["pseudo.folder"] = str(folder / "pseudo")
+                give_boxes(folder / BASE, run)
             boxless.train("clips", run, method=method, settings=SHARED | settings | shared, device="cpu")
     return run
 
