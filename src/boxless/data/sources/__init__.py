@@ -8,6 +8,7 @@ SOURCES = Registry(
     {
         "wsol": "boxless.data.sources.wsol:WsolSource",
         "glas": "boxless.data.sources.glas:GlasSource",
+        "youtube_objects": "boxless.data.sources.youtube_objects:YouTubeObjectsSource",
         "imagefolder": "boxless.data.sources.imagefolder:ImageFolderSource",
         "coco": "boxless.data.sources.coco:CocoSource",
         "csv": "boxless.data.sources.table:TableSource",
