@@ -28,7 +28,8 @@ from boxless.types import Features
 
 CLASSES, SIZE = ("a", "b", "c", "d"), 32
 TRAINED = [name for name in METHODS if METHODS.load(name).needs.trains]
-ON_A_TRANSFORMER = {"attention"}  # what needs one to have maps; tests/unit/export has other backbones
+# What needs one to have maps; tests/unit/export has other backbones.
+ON_A_TRANSFORMER = {"attention", *(name for name in TRAINED if METHODS.load(name).needs.prefix_tokens)}
 
 
 class Small(Backbone):

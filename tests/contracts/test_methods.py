@@ -41,7 +41,9 @@ def _clips(tiny_clip: Callable[..., str], tmp_path_factory: pytest.TempPathFacto
 
 
 def fitting(name: str) -> list[str]:
-    """The backbones that a method is tried on: one that compares images with names needs its own."""
+    """The backbones that a method is tried on: what reads class tokens or compares images with names needs its own."""
+    if METHODS.load(name).needs.prefix_tokens:
+        return ["test_vit"]
     if METHODS.load(name).needs.text != "required":
         return list(BACKBONES)
     if name == "clipseg":

@@ -52,11 +52,11 @@ class ClipConvnet(nn.Module):
             (f"trunk.{s['module']}", int(s["num_chs"]), int(s["reduction"])) for s in self.visual.trunk.feature_info
         ]
 
-    def read(self, images: Tensor, wanted: Collection[int]) -> dict[int, tuple[Tensor, None]]:
+    def read(self, images: Tensor, wanted: Collection[int]) -> dict[int, tuple[Tensor, Any]]:
         """The wanted feature maps (b, c, h, w); the stage after the last one is the shared space."""
         count = len(self.stage_names())
         maps, last = self._maps(images, min(max(wanted) + 1, count))
-        found: dict[int, tuple[Tensor, None]] = {index: (maps[index], None) for index in wanted if index < count}
+        found: dict[int, tuple[Tensor, Any]] = {index: (maps[index], None) for index in wanted if index < count}
         if count in wanted:
             found[count] = (self._cells(last), None)
         return found

@@ -14,6 +14,8 @@ METHODS = Registry(
         "nl_ccam": "boxless.methods.nl_ccam:NLCCAM",
         "bas": "boxless.methods.bas:BAS",
         "bcam": "boxless.methods.bcam:BCAM",
+        "ts_cam": "boxless.methods.ts_cam:TSCAM",
+        "scm": "boxless.methods.scm:SCM",
         "attention": "boxless.methods.self_supervised:SelfSupervised",
         "dips": "boxless.methods.dips:DiPS",
         "dips_unet": "boxless.methods.dips_unet:DiPSUNet",
