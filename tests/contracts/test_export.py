@@ -29,7 +29,8 @@ from boxless.types import Features
 CLASSES, SIZE = ("a", "b", "c", "d"), 32
 TRAINED = [name for name in METHODS if METHODS.load(name).needs.trains]
 # What needs one to have maps; tests/unit/export has other backbones.
-ON_A_TRANSFORMER = {"attention", *(name for name in TRAINED if METHODS.load(name).needs.prefix_tokens)}
+NEEDS = {name: METHODS.load(name).needs for name in TRAINED}
+ON_A_TRANSFORMER = {"attention", *(name for name in TRAINED if NEEDS[name].prefix_tokens or NEEDS[name].steering)}
 
 
 class Small(Backbone):

@@ -41,10 +41,11 @@ def _clips(tiny_clip: Callable[..., str], tmp_path_factory: pytest.TempPathFacto
 
 
 def fitting(name: str) -> list[str]:
-    """The backbones that a method is tried on: what reads class tokens or compares images with names needs its own."""
-    if METHODS.load(name).needs.prefix_tokens:
+    """The backbones that a method is tried on: what reads tokens or compares images with names needs its own."""
+    needs = METHODS.load(name).needs
+    if needs.prefix_tokens or needs.steering:
         return ["test_vit"]
-    if METHODS.load(name).needs.text != "required":
+    if needs.text != "required":
         return list(BACKBONES)
     if name == "clipseg":
         return ["tiny CLIPSeg"]

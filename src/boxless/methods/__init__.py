@@ -16,6 +16,7 @@ METHODS = Registry(
         "bcam": "boxless.methods.bcam:BCAM",
         "ts_cam": "boxless.methods.ts_cam:TSCAM",
         "scm": "boxless.methods.scm:SCM",
+        "sat": "boxless.methods.sat:SAT",
         "attention": "boxless.methods.self_supervised:SelfSupervised",
         "dips": "boxless.methods.dips:DiPS",
         "dips_unet": "boxless.methods.dips_unet:DiPSUNet",
