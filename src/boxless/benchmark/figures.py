@@ -37,16 +37,18 @@ class Scores:
         names: Of the images, n of them, in any order.
         figures: By the keys of `TITLES`, (n,), in the figure's unit; nan where an image takes no part.
         right: (n, t) 100 where the box is right at a threshold of a sweep and 0 where not; rows of nan without a box.
+        videos: Of each image its video, by which the bootstrap draws; none of plain images.
     """
 
     names: tuple[str, ...]
     figures: Mapping[str, Floats]
     right: Floats
+    videos: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A mean over seeds, the 95 % interval of the bootstrap over images, and how the seeds scatter."""
+    """A mean over seeds, the 95 % interval of the bootstrap (over images, or videos), and how the seeds scatter."""
 
     value: float
     low: float
@@ -128,14 +130,15 @@ def put_together(scores: Sequence[Scores], replicates: int = 1000) -> Together:
     tally = Tally(replicates)
     fields = {key: np.mean([each.figures[key] for each in aligned], axis=0)[:, None] for key in TITLES}
     fields |= {f"right {number}": each.right for number, each in enumerate(aligned)}
-    tally.update(names, fields)
+    tally.update(names, fields, aligned[0].videos or None)
     return Together(tuple(aligned), tally)
 
 
 def _sorted(scores: Scores) -> Scores:
     order = np.argsort(np.array(scores.names))
     figures = {key: values[order] for key, values in scores.figures.items()}
-    return Scores(tuple(scores.names[i] for i in order), figures, scores.right[order])
+    videos = tuple(scores.videos[i] for i in order) if scores.videos else ()
+    return Scores(tuple(scores.names[i] for i in order), figures, scores.right[order], videos)
 
 
 def _known(values: Floats) -> bool:

@@ -88,4 +88,4 @@ def scores(found: Evaluated, rule: str | float) -> Scores:
         "class_accuracy": 100.0 * found.right_class,
         "top1_localization": right[:, column] * found.right_class,
     }
-    return Scores(found.names, figures, right[:, 1:])
+    return Scores(found.names, figures, right[:, 1:], found.videos)

@@ -53,6 +53,9 @@ def evaluate(
     compat: Annotated[
         str | None, typer.Option("--compat", metavar="NAME", help="wsolevaluation: its figures, for --maps.")
     ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Also CorLoc of each class and its mean; videos have it always.")
+    ] = False,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", metavar="N", min=0, help="Replicates behind the intervals; 0: none.")
     ] = 1000,
@@ -78,7 +81,9 @@ def evaluate(
     shared = {"split": split, "protocol": protocol, "contours": contours, "replicates": bootstrap, "images": images}
     with Output(as_json=as_json) as output:
         if protocol in TABLES and maps is None and boxes is None:
-            refuse_with_table({"--pseudo-boxes": pseudo_boxes, "--masks": masks, "--compat": compat})
+            refuse_with_table(
+                {"--pseudo-boxes": pseudo_boxes, "--masks": masks, "--compat": compat, "--per-class": per_class}
+            )
             del shared["protocol"]
             computing = {"format": format or "auto", "trust": trust, "device": device, "batch_size": batch_size}
             show_table(runs_and_data(what or []), protocol, shared | computing, out, output)
@@ -89,6 +94,7 @@ def evaluate(
                     "RUN or DATA": what,
                     "--pseudo-boxes": pseudo_boxes,
                     "--masks": masks,
+                    "--per-class": per_class,
                     "--format": format,
                     "--trust": trust,
                     "--batch-size": batch_size,
@@ -103,6 +109,7 @@ def evaluate(
                 "format": format or "auto",
                 "pseudo_boxes": pseudo_boxes,
                 "masks": masks,
+                "per_class": per_class,
                 "trust": trust,
                 "device": device,
                 "batch_size": batch_size,
@@ -168,6 +175,13 @@ def _show(reports: Sequence[Report], out: str | None, output: Any) -> None:
     for report in reports:
         output.table(report.rows(), report.header())
         output.say()
+        if report.by_class is not None:
+            table = report.by_class.table(report.name)
+            output.table(table.rows, table.header)
+            output.say()
+            for note in table.notes:
+                output.say(note)
+            output.say()
     for comparison in comparisons:
         output.table(comparison.rows(), comparison.header())
         output.say()
@@ -190,6 +204,10 @@ def _write(folder: Path, reports: Sequence[Report], document: dict[str, Any], ou
 
     write_json(folder / "evaluation.json", document)
     written = [folder / "evaluation.json"]
+    for number, report in enumerate(reports, 1):
+        if report.by_class is not None:
+            stem = "per-class" if len(reports) == 1 else f"per-class-{number}"
+            written += report.by_class.table(report.name).write(folder, stem)
     drawable = [report.curve() for report in reports if report.images > report.without_box]
     if drawable:
         written.append(draw_curves(folder / "curves.png", drawable))

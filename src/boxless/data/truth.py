@@ -54,22 +54,27 @@ def read_truth(catalog: Catalog, split: str) -> Truth:
     found = reader.boxes(catalog)
     place = catalog.source or catalog.root
     if found is None:
+        frame = "frame," if catalog.format == "video" else ""
         raise MissingTruthError(
             f"{place}: these data have no boxes, which evaluation needs (training does not); add a file {BOXES_FILE} "
-            f"with the header path,{','.join(BOX_COLUMNS)} and one line for each box."
+            f"with the header path,{frame}{','.join(BOX_COLUMNS)} and one line for each box."
         )
     every, source = found
     names = [item.name for item in catalog.splits[split]]
     boxes = {name: np.array(every[name], dtype=np.float64).reshape(-1, 4) for name in names if every.get(name)}
-    if not boxes:
+    absent = frozenset(name for name in names if name in every and not every[name])
+    if not boxes and not absent:
         raise MissingTruthError(
             f"{source}: none of the {len(names)} images of the split {split!r} has a box there; add some."
         )
-    return Truth(boxes, source, frozenset(name for name in names if name in every and not every[name]))
+    return Truth(boxes, source, absent)
 
 
 def read_box_table(path: Path, catalog: Catalog) -> dict[str, list[Numbers]]:
-    """Boxes of a CSV file with the header ``path,x0,y0,x1,y1``; paths are relative to the data's root."""
+    """Boxes of a CSV file with the header ``path,x0,y0,x1,y1``; paths are relative to the data's root.
+
+    Four empty corners say: looked at, and no object is there.
+    """
     return boxes_of_rows(read_table(path, ("path", *BOX_COLUMNS)).rows, catalog)
 
 
@@ -84,7 +89,8 @@ def boxes_of_rows(rows: Sequence[Row], catalog: Catalog) -> dict[str, list[Numbe
                 f"{row.where}: a box for {row.values['path']!r}, which is no image of these data; "
                 f"give the path relative to {catalog.root}, or remove the line."
             )
-        boxes[name].append(checked_box([row.values[column] for column in BOX_COLUMNS], row.where))
+        corners = [row.values[column] for column in BOX_COLUMNS]
+        boxes[name] += [checked_box(corners, row.where)] if any(corners) else []
     return dict(boxes)
 
 

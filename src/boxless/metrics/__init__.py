@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from boxless.metrics.box_metric import BoxAccuracy as BoxAccuracy
     from boxless.metrics.box_metric import BoxScores as BoxScores
     from boxless.metrics.boxes import iou_curves as iou_curves
+    from boxless.metrics.by_class import corloc as corloc
     from boxless.metrics.detection import Detections as Detections
     from boxless.metrics.detection import average_precision as average_precision
     from boxless.metrics.errors import ERROR_KINDS as ERROR_KINDS
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from boxless.metrics.masks import pxap_of as pxap_of
     from boxless.metrics.pixel_metric import PixelAveragePrecision as PixelAveragePrecision
     from boxless.metrics.pixel_metric import PixelScores as PixelScores
+    from boxless.metrics.ranking import auroc as auroc
 
 _HOMES = {
     "BoxAccuracy": "box_metric",
@@ -49,10 +51,12 @@ _HOMES = {
     "PixelScores": "pixel_metric",
     "SIDES": "baselines",
     "Tally": "bootstrap",
+    "auroc": "ranking",
     "average_precision": "detection",
     "box_accuracy": "localization",
     "centred_boxes": "baselines",
     "centred_sides": "baselines",
+    "corloc": "by_class",
     "dissect": "errors",
     "error_shares": "errors",
     "image_ious": "localization",

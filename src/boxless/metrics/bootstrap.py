@@ -84,7 +84,7 @@ class Tally:
 
     Memory: 4 bytes for each replicate and number of an image's figures (1,000 replicates of 13,000 numbers: 52 MB).
 
-    Names must tell images apart: paths in a data set, not bare names of files. Images of one name draw one weight
+    Names must tell images apart: paths in a data set, not bare names of files. Images of one cluster draw one weight
     together, as they should where they are one observation, such as the frames of a video (a bootstrap of clusters).
     No name is kept, so that one that comes twice by mistake goes unnoticed: compare ``count`` with the data set.
 
@@ -106,18 +106,24 @@ class Tally:
         self._drawn = np.zeros((self.replicates, 0), dtype=np.float32)  # Both one after the other, in each replicate.
         self._pending: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []  # weights and columns of images
 
-    def update(self, names: Sequence[str], values: Mapping[str, ArrayLike]) -> None:
+    def update(
+        self, names: Sequence[str], values: Mapping[str, ArrayLike], clusters: Sequence[str] | None = None
+    ) -> None:
         """Add a batch of images. If it is refused nothing of it is added.
 
         Args:
             names: The name of each of n images.
             values: For each field its numbers (n, ...) of each image. An image whose numbers are all nan takes no part
                 in that field. The first batch fixes the fields and their shapes.
+            clusters: The cluster of each image, such as the name of a frame's video; by default each is one of its own.
 
         Raises:
             DataError: Fields, shapes or lengths that do not match, or numbers of an image of which some are not finite.
         """
         listed = check_names(names)
+        drawn_by = listed if clusters is None else check_names(clusters)
+        if len(drawn_by) != len(listed):
+            raise DataError(f"clusters: got {len(drawn_by)} for {len(listed)} names; give one of each.")
         flat, shapes = flatten(listed, values)
         if not listed:
             return
@@ -135,7 +141,7 @@ class Tally:
         self._taken += taken.sum(axis=0)
         if self.replicates:
             columns = np.concatenate([*flat.values(), taken], axis=1, dtype=np.float32, casting="unsafe")
-            self._pending.append((poisson_weights(listed, self.replicates, self.seed), columns))
+            self._pending.append((poisson_weights(drawn_by, self.replicates, self.seed), columns))
             waiting = sum(len(each) for _, each in self._pending)
             if waiting >= PENDING_IMAGES or waiting * columns.shape[1] >= PENDING_NUMBERS:
                 self._flush()
@@ -244,7 +250,14 @@ def paired(
             f"paired: got tallies of {a.count} and {b.count} images that are not the same, by their names; "
             "compare runs on just the same images."
         )
-    (first, drawn_first), (second, drawn_second) = a.replicate(statistic), b.replicate(statistic_b or statistic)
+    return difference(a.replicate(statistic), b.replicate(statistic_b or statistic), level)
+
+
+def difference(
+    a: tuple[float, NDArray[np.float64]], b: tuple[float, NDArray[np.float64]], level: float = 0.95
+) -> Difference:
+    """As `paired`, of two figures that were made elsewhere: each of all images, and in the same replicates."""
+    (first, drawn_first), (second, drawn_second) = a, b
     both = np.isfinite(drawn_first) & np.isfinite(drawn_second)
     one, other = drawn_first[both], drawn_second[both]
     differences = other - one

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,18 @@ from boxless.listener import Listener
 from boxless.metrics.boxes import Contours, iou_curves
 from boxless.ops.components import default_thresholds
 from boxless.predict.localizer import Localizer
-from boxless.protocol.inputs import items_of, own_data, own_pseudo_boxes, read_pseudo_boxes, true_boxes, with_boxes
+from boxless.protocol.absence import Absence
+from boxless.protocol.inputs import (
+    drawn_by,
+    items_of,
+    own_data,
+    own_pseudo_boxes,
+    read_pseudo_boxes,
+    true_boxes,
+    with_boxes,
+)
 from boxless.protocol.passes import Mapped, Pass
+from boxless.protocol.per_class import PerClass
 from boxless.protocol.pixels import pixel_fields
 from boxless.protocol.provenance import of_run, own_found_on
 from boxless.protocol.report import Report, make_report
@@ -57,6 +67,7 @@ def evaluate(
     batch_size: int | None = None,
     listener: Listener | None = None,
     watch: Watch | None = None,
+    per_class: bool = False,
 ) -> Report:
     """Measure a run on a split of labelled data.
 
@@ -82,10 +93,12 @@ def evaluate(
         batch_size: Images in one forward pass.
         listener: Hears of the progress.
         watch: Sees each batch that is measured, and the true boxes of its images, in original pixels.
+        per_class: Whether figures of each class are wanted (CorLoc). Frames of videos have them always, and of these
+            the bootstrap draws whole videos.
 
     Raises:
-        ConfigError: The data have no such split, a threshold source lacks what it needs, or ``validation`` is asked for
-            on the split ``val``, where it would be an oracle by another name.
+        ConfigError: The data have no such split, a threshold source lacks what it needs, ``validation`` is asked for
+            on the split ``val``, where it would be an oracle by another name, or figures by class with all contours.
         UnknownNameError: There is no such threshold source.
         DataError: A class that the run does not know, or data that cannot be read.
 
@@ -98,17 +111,9 @@ def evaluate(
         protocol, loaded.threshold, own_found_on=own_found_on(loaded), pseudo=pseudo_boxes is not None
     )
     boxes = pseudo_boxes or own_pseudo_boxes(loaded)
-    if any(rule.source == PSEUDO for rule in rules) and boxes is None:
-        raise ConfigError(
-            f"protocol: {PSEUDO} needs pseudo-boxes, and the run keeps none; give a file with --pseudo-boxes FILE."
-        )
-    if pseudo_boxes is not None and not any(rule.source == PSEUDO for rule in rules):
-        raise ConfigError(f"pseudo_boxes: nothing of the protocol looks at {pseudo_boxes}; name {PSEUDO} in it too.")
-    if split == "val" and any(rule.source == VALIDATION for rule in rules):
-        raise ConfigError(
-            f"protocol: on the split val {VALIDATION} would choose with the very boxes that are measured with; "
-            f"that is {ORACLE}. Leave {VALIDATION} out, or evaluate another split."
-        )
+    _check(rules, split, pseudo_boxes, boxes)
+    if per_class and contours != "largest":
+        raise ConfigError("per_class: CorLoc is of one box an image; leave contours=all out.")
     if source is None:
         source, format, images = own_data(loaded.recipe, format, images)  # noqa: A001
     catalog = read_catalog(source, format=format, images=images, listener=listener)
@@ -117,7 +122,14 @@ def evaluate(
     truth = true_boxes(catalog, split, listener)
     found_rules = [work.find(rule, contours, boxes or "") for rule in rules]
     scoring = Scoring(rules, contours=contours, replicates=replicates)
-    without, refused = work.score(items, split, truth, read_masks(catalog, split, masks), scoring, watch)
+    videos = {item.shot.video for item in items if item.shot}
+    wants = per_class or (bool(videos) and contours == "largest")
+    sums = _Sums(
+        scoring,
+        PerClass(loaded.classes, scoring, frames=bool(videos)) if wants else None,
+        Absence(truth.absent, localizer.engine, _why_uncalibrated(loaded)) if truth.absent else None,
+    )
+    without, refused = work.score(items, split, truth, read_masks(catalog, split, masks), sums, watch)
     return make_report(
         str(getattr(loaded, "folder", "") or "run"),
         scoring,
@@ -128,7 +140,29 @@ def evaluate(
         without_box=without,
         refused=refused,
         selected_by=of_run(loaded)[0],
+        videos=len(videos),
+        per_class=sums.by_class,
+        absence=sums.absence,
     )
+
+
+def _check(rules: Sequence[Threshold], split: str, given: str | Path | None, boxes: str | Path | None) -> None:
+    """Refuse threshold sources that lack what they need."""
+    if any(rule.source == PSEUDO for rule in rules) and boxes is None:
+        raise ConfigError(
+            f"protocol: {PSEUDO} needs pseudo-boxes, and the run keeps none; give a file with --pseudo-boxes FILE."
+        )
+    if given is not None and not any(rule.source == PSEUDO for rule in rules):
+        raise ConfigError(f"pseudo_boxes: nothing of the protocol looks at {given}; name {PSEUDO} in it too.")
+    if split == "val" and any(rule.source == VALIDATION for rule in rules):
+        raise ConfigError(
+            f"protocol: on the split val {VALIDATION} would choose with the very boxes that are measured with; "
+            f"that is {ORACLE}. Leave {VALIDATION} out, or evaluate another split."
+        )
+
+
+def _why_uncalibrated(run: Run) -> str:
+    return str(getattr(run, "card", {}).get("presence_note") or "")
 
 
 def with_oracle(rule: Threshold, scoring: Scoring, split: str) -> Threshold:
@@ -136,6 +170,23 @@ def with_oracle(rule: Threshold, scoring: Scoring, split: str) -> Threshold:
     if not rule.is_best_here:
         return rule
     return replace(rule, levels=LEVELS, values=scoring.best(), found_on=f"the very boxes of {split}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """What is summed up of a split: what all have, and what only some data or users want."""
+
+    scoring: Scoring
+    by_class: PerClass | None
+    absence: Absence | None
+
+    def update(self, mapped: Mapped, boxes: Sequence[NDArray[np.float64]], pixels: Mapping[str, Any]) -> None:
+        """Add a batch, with the fields of its masks."""
+        names = [item.name for item in mapped.items]
+        more = {**pixels, **(self.absence.update(mapped, boxes) if self.absence else {})}
+        ious = self.scoring.update(names, mapped.maps, boxes, mapped.sizes, mapped.named, more, drawn_by(mapped.items))
+        if self.by_class:
+            self.by_class.update(mapped.items, ious, mapped.named.first)
 
 
 class _Evaluation:
@@ -173,7 +224,7 @@ class _Evaluation:
         split: str,
         truth: Truth,
         masks: Masks | None,
-        scoring: Scoring,
+        sums: _Sums,
         watch: Watch | None = None,
     ) -> tuple[int, list[tuple[str, str]]]:
         """Sum up all figures of a split: how many images had no true box, and what was refused."""
@@ -187,12 +238,25 @@ class _Evaluation:
                 names = [item.name for item in mapped.items]
                 if names:
                     pixels = pixel_fields(masks, names, mapped.maps, work.refused)
-                    scoring.update(names, mapped.maps, boxes, mapped.sizes, mapped.named, pixels)
+                    sums.update(mapped, boxes, pixels)
                     if watch is not None:
                         watch(mapped, boxes)
             self.listener.advance(done)
         self.listener.end()
+        if sums.by_class and (pairs := sums.by_class.pairs()):
+            self._score_pairs(pairs, truth, sums.by_class, sums.scoring)
         return without, work.refused
+
+    def _score_pairs(self, pairs: Sequence[Item], truth: Truth, by_class: PerClass, scoring: Scoring) -> None:
+        """Look again at images of several classes, for the box of each of these."""
+        work = Pass(self.run, self.batch_size, named=False)
+        self.listener.begin("evaluating images of several classes, by class", len(pairs))
+        for done, mapped in work.over(pairs):
+            if mapped is not None:
+                mapped, boxes = with_boxes(mapped, truth, work.refused)
+                by_class.update(mapped.items, scoring.overlaps(mapped.maps, boxes, mapped.sizes))
+            self.listener.advance(done)
+        self.listener.end()
 
     def _right(self, items: Sequence[Item], truth: Truth, contours: Contours) -> tuple[NDArray[np.float64], int]:
         """How many images are right at each level and threshold, and of how many."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,12 @@ from boxless.errors import RunError
 from boxless.files import atomic_write
 from boxless.listener import Listener
 from boxless.metrics.boxes import Contours
-from boxless.protocol.inputs import items_of, with_boxes
+from boxless.metrics.drawn import draw
+from boxless.protocol.inputs import drawn_by, items_of, with_boxes
 from boxless.protocol.passes import Pass
 from boxless.protocol.scoring import LEVELS, Scoring
 from boxless.protocol.threshold import OTSU, Threshold
-from boxless.protocol.transfer import KEPT, draw, highest
+from boxless.protocol.transfer import KEPT, highest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +51,7 @@ class Evaluation:
     highest: NDArray[np.float64]
     right_class: NDArray[np.bool_]  # (n,) whether the first class is right
     refused: tuple[tuple[str, str], ...] = ()  # (name, reason)
+    videos: tuple[str, ...] = ()  # of each image its video, by which the bootstrap draws; none of plain images
 
     @property
     def boxed(self) -> NDArray[np.bool_]:
@@ -57,9 +59,10 @@ class Evaluation:
         known: NDArray[np.bool_] = ~np.isnan(self.overlaps[:, 0])
         return known
 
-    def boxed_names(self) -> list[str]:
-        """Their names."""
-        return [name for name, known in zip(self.names, self.boxed, strict=True) if known]
+    def draw(self, replicates: int) -> NDArray[np.float32]:
+        """How often each of them counts, from `boxless.metrics.drawn.draw`."""
+        drawn_by = zip(self.videos or self.names, self.boxed, strict=True)
+        return draw([name for name, known in drawn_by if known], replicates)
 
 
 @dataclass(slots=True)
@@ -130,18 +133,21 @@ class Evaluator:
         work = Pass(run, self.batch_size or Localizer(run).engine.batch_size, named=False)
         scoring = Scoring([Threshold(OTSU)], contours=self.contours, replicates=0)
         names: list[str] = []
+        videos: list[str] = []
         overlaps, right = [np.zeros((0, 1 + len(scoring.thresholds)), np.float16)], [np.zeros(0, np.bool_)]
         self.listener.begin(f"evaluating {Path(run.folder).name}, {self.split}", len(items))
         for done, mapped in work.over(items):
             if mapped is not None:
                 mapped, boxes = with_boxes(mapped, self.truth, work.refused)
                 names += [item.name for item in mapped.items]
+                videos += drawn_by(mapped.items)
                 if mapped.items:
                     overlaps.append(_halved(scoring.overlaps(mapped.maps, boxes, mapped.sizes)))
                     right.append(mapped.named.first)
             self.listener.advance(done)
         self.listener.end()
-        return make_evaluation(names, np.concatenate(overlaps), np.concatenate(right), work.refused)
+        videos = videos if any(item.shot for item in items) else []
+        return make_evaluation(names, np.concatenate(overlaps), np.concatenate(right), work.refused, videos)
 
 
 def make_evaluation(
@@ -149,12 +155,12 @@ def make_evaluation(
     overlaps: NDArray[np.float16],
     right_class: NDArray[np.bool_],
     refused: Sequence[tuple[str, str]] = (),
+    videos: Sequence[str] = (),
 ) -> Evaluation:
     """The evaluation of these images; arguments as its fields."""
-    boxed = ~np.isnan(overlaps[:, 0])
-    weights = draw([name for name, known in zip(names, boxed, strict=True) if known], KEPT)
-    best = highest(overlaps[boxed, 1:].astype(np.float32), weights)
-    return Evaluation(tuple(names), overlaps, best, right_class, tuple(refused))
+    kept = np.zeros((0, 0))
+    made = Evaluation(tuple(names), overlaps, kept, right_class, tuple(refused), tuple(videos))
+    return replace(made, highest=highest(overlaps[made.boxed, 1:].astype(np.float32), made.draw(KEPT)))
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
@@ -164,7 +170,8 @@ def read_evaluation(path: Path) -> Evaluation | None:
             told = json.loads(str(found["told"]))
             refused = tuple((name, reason) for name, reason in told["refused"])
             overlaps, best, right_class = (found[name] for name in _ARRAYS)
-            return Evaluation(tuple(told["names"]), overlaps, best, right_class, refused)
+            videos = tuple(told.get("videos", ()))
+            return Evaluation(tuple(told["names"]), overlaps, best, right_class, refused, videos)
     except Exception:  # a damaged archive makes zipfile and numpy raise nearly anything
         return None
 
@@ -175,7 +182,7 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     Raises:
         RunError: The folder cannot be written to.
     """
-    told = json.dumps({"names": evaluation.names, "refused": evaluation.refused})
+    told = json.dumps({name: getattr(evaluation, name) for name in ("names", "refused", "videos")})
     with atomic_write(path, "wb") as file:
         arrays = {name: getattr(evaluation, name) for name in _ARRAYS}
         np.savez_compressed(file, told=np.array(told), **arrays)
@@ -189,7 +196,8 @@ def _facts(item: Item, truth: Truth) -> list[object]:
     except OSError:
         stamp = ()
     boxes = truth.boxes.get(item.name)
-    return [item.name, list(item.labels), list(stamp), None if boxes is None else boxes.tolist()]
+    video = [item.shot.video] if item.shot else []
+    return [item.name, list(item.labels), list(stamp), None if boxes is None else boxes.tolist(), *video]
 
 
 def _halved(ious: NDArray[np.float64]) -> NDArray[np.float16]:

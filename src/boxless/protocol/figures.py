@@ -26,6 +26,10 @@ CENTRED_SIDE = 0.7  # of the baseline that saw no box
 PER_CENT, FRACTION = "%", ""
 NEAR = 5  # points of box accuracy below the best at which a threshold still serves
 
+CORLOC, CORLOC_OWN = "corloc", "corloc_own_thresholds"
+ABSENT_GIVEN_BOX, OBJECT_KEPT_BOX = "absent_given_box", "object_kept_box"
+AUROC_PRESENCE, AUROC_CLASS = "auroc_presence", "auroc_class_probability"
+
 AT_THRESHOLD: dict[str, tuple[str, str]] = {
     "box_accuracy": (f"box accuracy, IoU {FIELD_LEVEL} (GT-known)", PER_CENT),
     **{f"box_accuracy_{level}": (f"box accuracy, IoU {level}", PER_CENT) for level in LEVELS if level != FIELD_LEVEL},
@@ -43,12 +47,19 @@ AT_THRESHOLD: dict[str, tuple[str, str]] = {
     "error_more": ("error: more than the object (LME)", PER_CENT),
     "error_other": ("error: anything else", PER_CENT),
     "random_map": ("baseline: random map", PER_CENT),
+    CORLOC: ("CorLoc, mean over classes", PER_CENT),
+    CORLOC_OWN: ("CorLoc, ORACLE: each class's own threshold", PER_CENT),
 }
 """Title and unit of each figure that depends on the threshold."""
 
 OF_ALL: dict[str, tuple[str, str]] = {
     "class_accuracy": ("class accuracy", PER_CENT),
+    "class_accuracy_boxed": ("class accuracy, of those with a true box", PER_CENT),
     "class_accuracy_top5": ("class accuracy, top-5", PER_CENT),
+    ABSENT_GIVEN_BOX: ("no object there, given a box all the same", PER_CENT),
+    OBJECT_KEPT_BOX: ("object there, box not withheld", PER_CENT),
+    AUROC_PRESENCE: ("AUROC of presence, object there or not", FRACTION),
+    AUROC_CLASS: ("AUROC of the class's probability, likewise", FRACTION),
     "pixel_average_precision": ("PxAP", PER_CENT),
     "pixel_iou": ("pixel IoU, ORACLE: best threshold", PER_CENT),
     "image_average_precision": ("average precision, mean of images", PER_CENT),
@@ -85,7 +96,8 @@ def at_threshold(scoring: Scoring, threshold: Threshold) -> dict[str, Statistic]
     found["box_accuracy"] = each[FIELD_LEVEL]
     found["box_accuracy_v2"] = lambda means: np.mean([each[level](means) for level in LEVELS], axis=0)
     found |= {key: _entry(field, columns[FIELD_LEVEL]) for key, field in _FIELDS.items()}
-    found["error_class"] = lambda means: 100 - means["class right"]
+    if not scoring.compat and scoring.contours == "largest":
+        found["error_class"] = lambda means: 100 - means["class right"]
     if threshold.is_best_here:
         found["highest_mean_iou"] = _highest("iou", begin)
         found["threshold_width"] = _near_highest(f"right {FIELD_LEVEL}", begin)
@@ -99,6 +111,9 @@ def of_all() -> dict[str, Statistic]:
     side = int(np.abs(np.asarray(SIDES) - CENTRED_SIDE).argmin())
     return {
         "class_accuracy": lambda means: means["class1"],
+        "class_accuracy_boxed": lambda means: means["class right"],
+        ABSENT_GIVEN_BOX: lambda means: means[ABSENT_GIVEN_BOX],
+        OBJECT_KEPT_BOX: lambda means: means[OBJECT_KEPT_BOX],
         "pixel_average_precision": lambda means: pxap_of(means[FOREGROUND], means[BACKGROUND]),
         "pixel_iou": lambda means: 100 * piou_of(means[FOREGROUND], means[BACKGROUND]).max(-1),
         "image_average_precision": lambda means: means[IMAGE_AP],

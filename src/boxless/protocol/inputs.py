@@ -48,6 +48,11 @@ def items_of(catalog: Catalog, classes: Sequence[str], split: str) -> tuple[Item
     return tuple(replace(item, labels=tuple(place[label] for label in item.labels)) for item in catalog.splits[split])
 
 
+def drawn_by(items: Sequence[Item]) -> list[str]:
+    """What the bootstrap draws by: of a frame its video, whose frames are alike; of any other image its own name."""
+    return [item.shot.video if item.shot else item.name for item in items]
+
+
 def own_data(recipe: Recipe, format: str, images: Any) -> tuple[str, str, Any]:  # noqa: A002
     """The data that a run learnt from, as its recipe names them: (source, format, images).
 

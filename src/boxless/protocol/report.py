@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from boxless.errors import ConfigError, DataError
-from boxless.metrics.bootstrap import Difference, Estimate, paired
-from boxless.protocol.figures import AT_THRESHOLD, FRACTION, OF_ALL, PER_CENT, at_threshold, of_all
+from boxless.metrics.bootstrap import Difference, Estimate, difference, paired
+from boxless.metrics.drawn import estimate
+from boxless.protocol.cells import cell, number, p_value, plain, plain_figures, threshold_cell
+from boxless.protocol.figures import AT_THRESHOLD, CORLOC, CORLOC_OWN, OF_ALL, at_threshold, of_all
+from boxless.protocol.per_class import ONE, OWN
 from boxless.protocol.provenance import UNKNOWN
 from boxless.protocol.scoring import FIELD_LEVEL, LEVELS, Scoring
 from boxless.protocol.threshold import RUN, Threshold
@@ -20,8 +22,12 @@ from boxless.report.curves import Curve
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from boxless.protocol.absence import Absence
+    from boxless.protocol.per_class import ClassTable, PerClass
+
+    Floats = NDArray[np.float64]
+
 Row = tuple[str, ...]
-DASH = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class Column:
 
     threshold: Threshold
     figures: Mapping[str, Estimate]  # by the keys of `AT_THRESHOLD`; what was not measured is not there
+    drawn: Mapping[str, Floats] = field(default_factory=dict)  # of those that are no mean of the tally: each draw
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +57,10 @@ class Report:
     refused: tuple[tuple[str, str], ...]  # (name, reason) of what could not be read
     scoring: Scoring
     selected_by: str = UNKNOWN  # what selected the weights, in words
+    videos: int = 0  # of how many the images are frames, by which intervals are then drawn; 0 of plain images
+    by_class: ClassTable | None = None  # if it was asked for, and for frames of videos
+    absence: Mapping[str, Any] | None = None  # of what the figures of images without an object are
+    drawn: Mapping[str, Floats] = field(default_factory=dict)  # as of `Column`
 
     def column(self, source: str) -> Column:
         """The figures of a threshold source, such as ``otsu`` or ``oracle-test``.
@@ -73,18 +84,24 @@ class Report:
         rules = [column.threshold for column in self.columns]
         rest = ("",) * (len(self.columns) - 1)
         rows: list[Row] = [
-            ("threshold", *(_threshold(rule.at(FIELD_LEVEL)) for rule in rules)),
+            ("threshold", *(threshold_cell(rule.at(FIELD_LEVEL)) for rule in rules)),
             ("threshold from", *(rule.comes_from for rule in rules)),
             ("selected by", self.selected_by, *rest),
         ]
         for key, (title, unit) in AT_THRESHOLD.items():
             if any(key in column.figures for column in self.columns):
-                rows.append((title, *(_cell(column.figures.get(key), unit) for column in self.columns)))
+                rows.append((title, *(cell(column.figures.get(key), unit) for column in self.columns)))
         for key, (title, unit) in OF_ALL.items():
             if key in self.figures:
-                rows.append((title, _cell(self.figures[key], unit), *rest))
+                rows.append((title, cell(self.figures[key], unit), *rest))
         without = f", {self.without_box} of them without a true box" if self.without_box else ""
-        rows.append(("images", f"{self.images:,} ({self.split}{without})", *rest))
+        if self.absence is not None:
+            rows.append(("nothing to find", _nothing(self.absence), *rest))
+        if self.videos:
+            of = f"{self.images:,} of {self.videos:,} videos, by which intervals are drawn"
+            rows.append(("frames", f"{of} ({self.split}{without})", *rest))
+        else:
+            rows.append(("images", f"{self.images:,} ({self.split}{without})", *rest))
         return rows
 
     def curve(self) -> Curve:
@@ -100,6 +117,10 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, for JSON; a figure that no image gave is null."""
         replicates = self.scoring.tally.replicates
+        drawn = "videos" if self.videos else "images"
+        more: dict[str, Any] = {"videos": self.videos} if self.videos else {}
+        more |= {"object_absent": dict(self.absence)} if self.absence is not None else {}
+        more |= {"per_class": self.by_class.to_dict()} if self.by_class is not None else {}
         return {
             "name": self.name,
             "split": self.split,
@@ -109,17 +130,17 @@ class Report:
             "box_rule": self.box_rule,
             "selected_by": self.selected_by,
             "iou_levels": list(LEVELS),
-            "interval": f"95 %, {replicates:,} Poisson bootstrap replicates over images" if replicates else None,
+            "interval": f"95 %, {replicates:,} Poisson bootstrap replicates over {drawn}" if replicates else None,
             "protocols": [
-                {"threshold": each.threshold.to_dict(), "figures": _plain_figures(each.figures)}
-                for each in self.columns
+                {"threshold": each.threshold.to_dict(), "figures": plain_figures(each.figures)} for each in self.columns
             ],
-            "figures": _plain_figures(self.figures),
+            "figures": plain_figures(self.figures),
             "curves": {
-                "thresholds": _plain(self.thresholds),
-                "box_accuracy": {str(level): _plain(row) for level, row in zip(LEVELS, self.accuracy, strict=True)},
-                "mean_iou": _plain(self.mean_iou),
+                "thresholds": plain(self.thresholds),
+                "box_accuracy": {str(level): plain(row) for level, row in zip(LEVELS, self.accuracy, strict=True)},
+                "mean_iou": plain(self.mean_iou),
             },
+            **more,
             "refused": [{"name": name, "reason": reason} for name, reason in self.refused],
         }
 
@@ -135,15 +156,23 @@ def make_report(
     without_box: int,
     refused: Sequence[tuple[str, str]],
     selected_by: str = UNKNOWN,
+    videos: int = 0,
+    per_class: PerClass | None = None,
+    absence: Absence | None = None,
 ) -> Report:
-    """The report on what a `Scoring` has summed up, at thresholds that were found."""
+    """The report on what a `Scoring`, and what stands beside it, have summed up, at thresholds that were found."""
     accuracy, mean_iou = scoring.curves()
-    columns = tuple(Column(rule, _measured(scoring, at_threshold(scoring, rule))) for rule in rules)
+    tally = scoring.tally
+    by_class = per_class.table(rules) if per_class and tally.count else None
+    figures = _measured(scoring, of_all())
+    if not 0 < without_box < tally.count:
+        figures.pop("class_accuracy_boxed", None)  # the same as of all, or of none
+    drawn = absence.drawn(tally.replicates, tally.seed) if absence and tally.count else {}
     return Report(
         name,
-        columns,
-        _measured(scoring, of_all()),
-        scoring.tally.count,
+        tuple(_column(rule, scoring, by_class) for rule in rules),
+        figures | {key: estimate(each) for key, each in drawn.items()},
+        tally.count,
         without_box,
         split,
         truth_source,
@@ -154,7 +183,20 @@ def make_report(
         tuple(refused),
         scoring,
         selected_by,
+        videos,
+        by_class,
+        absence.to_dict() if absence else None,
+        drawn,
     )
+
+
+def _column(rule: Threshold, scoring: Scoring, by_class: ClassTable | None) -> Column:
+    """The figures at a threshold; CorLoc at the oracle's is at the threshold that is best for it."""
+    wanted = {CORLOC: ONE, CORLOC_OWN: OWN} if rule.is_best_here else {CORLOC: rule.name}
+    found = {key: by_class.column(name) for key, name in wanted.items()} if by_class else {}
+    drawn = {key: each.mean() for key, each in found.items() if each is not None}
+    figures = _measured(scoring, at_threshold(scoring, rule))
+    return Column(rule, figures | {key: estimate(each) for key, each in drawn.items()}, drawn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +213,17 @@ class Comparison:
     def rows(self) -> list[Row]:
         """Each figure of both, their difference with its interval, and how often chance alone gives as much."""
         rows: list[Row] = []
-        for (source, key), difference in self.differences.items():
+        for (source, key), each in self.differences.items():
             title, unit = (AT_THRESHOLD | OF_ALL)[key]
-            shown = [_number(value, unit) for value in (difference.first, difference.second)]
-            change = _cell(Estimate(difference.value, difference.low, difference.high), unit, signed=True)
-            rows.append((title, source, *shown, change, _p_value(difference.p_value)))
+            shown = [number(value, unit) for value in (each.first, each.second)]
+            change = cell(Estimate(each.value, each.low, each.high), unit, signed=True)
+            rows.append((title, source, *shown, change, p_value(each.p_value)))
         return rows
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
         found = [
-            {"threshold": source or None, "figure": key, **{k: _plain(v) for k, v in asdict(each).items()}}
+            {"threshold": source or None, "figure": key, **{k: plain(v) for k, v in asdict(each).items()}}
             for (source, key), each in self.differences.items()
         ]
         return {"first": self.names[0], "second": self.names[1], "second_less_first": found}
@@ -210,15 +252,32 @@ def compare(first: Report, second: Report) -> Comparison:
         name = one.threshold.name if one.threshold.name == other.threshold.name else RUN
         made, made_there = at_threshold(first.scoring, one.threshold), at_threshold(second.scoring, other.threshold)
         for key in AT_THRESHOLD:
-            if key in one.figures and key in other.figures and key != "random_map":
+            if key in made and key in one.figures and key in other.figures and key != "random_map":
                 pair = paired(first.scoring.tally, second.scoring.tally, made[key], made_there[key])
                 differences[name, key] = pair
+        differences |= {(name, key): each for key, each in _of_drawn(one.drawn, other.drawn).items()}
     statistics = of_all()
     for key, statistic in statistics.items():
         own = not any(word in key for word in ("centred", "whole"))  # baselines are the same for all
         if own and key in first.figures and key in second.figures:
             differences["", key] = paired(first.scoring.tally, second.scoring.tally, statistic)
+    differences |= {("", key): each for key, each in _of_drawn(first.drawn, second.drawn).items()}
     return Comparison((first.name, second.name), differences)
+
+
+def _of_drawn(first: Mapping[str, Floats], second: Mapping[str, Floats]) -> dict[str, Difference]:
+    """The differences of figures that are given as draws."""
+    both = [key for key in first if key in second]
+    return {key: difference(_split(first[key]), _split(second[key])) for key in both}
+
+
+def _split(drawn: Floats) -> tuple[float, Floats]:
+    return float(drawn[0]), drawn[1:]
+
+
+def _nothing(absence: Mapping[str, Any]) -> str:
+    told = f"{absence['absent']:,} looked at, beside {absence['with_box']:,} with a true box"
+    return told if absence["note"] is None else f"{told}; {absence['note']}"
 
 
 def _counterpart(column: Column, others: Sequence[Column]) -> Column | None:
@@ -239,36 +298,3 @@ def _measured(scoring: Scoring, statistics: Mapping[str, Any]) -> dict[str, Esti
         except KeyError:  # such as classes, of the maps of another program
             continue
     return found
-
-
-def _cell(estimate: Estimate | None, unit: str, *, signed: bool = False) -> str:
-    if estimate is None:
-        return ""
-    value = _number(estimate.value, unit, signed=signed)
-    if math.isnan(estimate.low):
-        return value
-    return f"{value} [{_number(estimate.low, unit, signed=signed)}, {_number(estimate.high, unit, signed=signed)}]"
-
-
-def _number(value: float, unit: str, *, signed: bool = False) -> str:
-    if math.isnan(value):
-        return DASH
-    return f"{value:{'+' if signed else ''}.{1 if unit == PER_CENT else 3}f}"
-
-
-def _threshold(value: float | None) -> str:
-    return "each map's own" if value is None else _number(value, FRACTION)
-
-
-def _p_value(value: float) -> str:
-    return DASH if math.isnan(value) else f"{value:.3f}"
-
-
-def _plain_figures(figures: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {key: {name: _plain(value) for name, value in asdict(each).items()} for key, each in figures.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return [_plain(each) for each in value.tolist()]
-    return None if isinstance(value, float) and math.isnan(value) else value

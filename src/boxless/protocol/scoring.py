@@ -75,23 +75,28 @@ class Scoring:
         truth: Sequence[Floats],
         sizes: Sequence[Size],
         named: Named | None = None,
-        pixels: Mapping[str, NDArray[Any]] | None = None,
-    ) -> None:
+        more: Mapping[str, NDArray[Any]] | None = None,
+        clusters: Sequence[str] | None = None,
+    ) -> Floats:
         """Add a batch of images.
 
         Args:
-            names: The images' names, by which the bootstrap draws.
+            names: The images' names.
             maps: (b, h, w), in [0, 1]: of each image's true class.
             truth: For each image its true boxes, (n_i, 4), in original pixels.
             sizes: (width, height) of each original image.
             named: What was said of classes, if classes are known.
-            pixels: More fields of a tally, of masks.
+            more: More fields of a tally, such as those of masks.
+            clusters: What the bootstrap draws by; by default the names.
+
+        Returns:
+            The best IoU of each image in each column, (b, c); rows of nan for images without a true box.
 
         Raises:
             DataError: What `boxless.metrics.iou_curves` refuses.
         """
         trues = check_images(truth, sizes, len(maps), self.compat)
-        fields: dict[str, Any] = dict(pixels or {})
+        fields: dict[str, Any] = dict(more or {})
         boxes = self._boxes(maps, sizes)
         ious = self._ious(maps, boxes, trues, sizes)
         fields |= {f"right {level}": _share(ious >= level, ious) for level in LEVELS}
@@ -100,13 +105,12 @@ class Scoring:
             first = named.first if named else np.ones(len(trues), dtype=np.bool_)
             codes = dissect(boxes, trues, first, FIELD_LEVEL)
             fields |= {kind: _share(codes == ERROR_KINDS.index(kind), ious) for kind in WRONG_KINDS}
-            if named:
-                fields["class right"] = _share(first[:, None], ious[:, :1])[:, 0]
         if not self.compat:
             fields |= self._baselines(names, maps.shape[1:], trues, sizes)
         if named:
             fields |= self._classes(named, boxes, ious, maps, trues, sizes)
-        self.tally.update(names, fields)
+        self.tally.update(names, fields, clusters)
+        return ious
 
     def overlaps(self, maps: NDArray[Any], truth: Sequence[Floats], sizes: Sequence[Size]) -> Floats:
         """The best IoU of a batch in each column, (b, c), nothing summed up; arguments and nan as for `update`."""
@@ -188,6 +192,7 @@ class Scoring:
         return {
             "class1": 100.0 * named.first,
             "class5": 100.0 * named.five,
+            "class right": _share(first, ious[:, :1])[:, 0],
             "top1": _share(right & first, ious),
             "top5": _share(right & five, ious),
             "top5 agnostic": _share(right_shown & five, ious),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from boxless.metrics.drawn import estimate
 from boxless.protocol.figures import AT_THRESHOLD, PER_CENT
 from boxless.protocol.provenance import CLASSIFICATION, LAST, PSEUDO, TRUE_BOXES
 from boxless.protocol.transfer import (
@@ -19,7 +20,6 @@ from boxless.protocol.transfer import (
     BV_VT,
     MEASURES,
     Figure,
-    estimate,
 )
 from boxless.report.tables import Table
 
@@ -90,6 +90,12 @@ class Shown:
     replicates: int
     refused: tuple[tuple[str, str], ...]  # (name, reason) of what could not be read
     notes: tuple[str, ...] = ()
+    videos: int = 0  # of how many the images are frames, by which intervals are then drawn; 0 of plain images
+
+    @property
+    def drawn(self) -> str:
+        """What the bootstrap draws by."""
+        return "videos" if self.videos else "images"
 
     def table(self, measure: str = MEASURES[0], which: Which = "both") -> Table:
         """One measure of every row; the columns of what is realistic, of the oracles, or both.
@@ -102,8 +108,9 @@ class Shown:
             (row.group, *row.named(), *(_cell(row, measure, key, of) for _, _, key, of in columns)) for row in rows
         ]
         header = ("method", "selected by", "threshold from", *(title for title, *_ in columns))
-        images = f"{self.images:,} images of {self.split}, true boxes of {self.truth}."
-        every = (*_NOTES, images + (_INTERVAL if self.replicates else ""), *self.notes)
+        of = f"{self.images:,} frames of {self.videos:,} videos" if self.videos else f"{self.images:,} images"
+        images = f"{of} of {self.split}, true boxes of {self.truth}."
+        every = (*_NOTES, images + (_INTERVAL.format(self.drawn) if self.replicates else ""), *self.notes)
         return Table(f"{AT_THRESHOLD[measure][0]}, by what selected", header, cells, every)
 
     def differences(self, measure: str = MEASURES[0]) -> Table:
@@ -116,7 +123,7 @@ class Shown:
         title = f"{AT_THRESHOLD[measure][0]}, less that of weights selected by true boxes of val: mean over methods"
         header = ("selected by", "methods", *(title for title, *_ in _PAIRS.values()))
         notes = (
-            "Paired: each replicate draws the same images for both. Negative: true boxes select better.",
+            f"Paired: each replicate draws the same {self.drawn} for both. Negative: true boxes select better.",
             "Its own threshold: VT, or Otsu's where there is no VT; that of true boxes is their VT.",
         )
         return Table(title, header, rows, notes)
@@ -136,7 +143,7 @@ class Shown:
             "without_box": self.without_box,
             "truth": self.truth,
             "contours": self.contours,
-            "interval": f"95 %, {self.replicates:,} Poisson bootstrap replicates over images"
+            "interval": f"95 %, {self.replicates:,} Poisson bootstrap replicates over {self.drawn}"
             if self.replicates
             else None,
             "rows": [_plain_row(row, which) for row in self.rows if which != "realistic" or not row.oracle],
@@ -173,7 +180,7 @@ class Shown:
         ]
 
 
-_INTERVAL = " In brackets: 95 % bootstrap intervals over images; what test chose is chosen anew in each replicate."
+_INTERVAL = " In brackets: 95 % bootstrap intervals over {}; what test chose is chosen anew in each replicate."
 # What is compared: a column's title, the combinations of a criterion (the first that there is), that of true boxes.
 _PAIRS: Mapping[str, tuple[str, tuple[str, ...], str]] = {
     "own_threshold": ("its own threshold, less VT of true boxes", (BV_VT, BV_OTSU), BV_VT),

@@ -22,7 +22,7 @@ from boxless.protocol.evaluations import Evaluation, Evaluator
 from boxless.protocol.inputs import own_data
 from boxless.protocol.provenance import TRUE_BOXES, selected_by, threshold_from
 from boxless.protocol.shown import Row, Shown
-from boxless.protocol.transfer import MEASURES, Candidate, best_on_val, combine, draw, figures
+from boxless.protocol.transfer import MEASURES, Candidate, best_on_val, combine, figures
 from boxless.trust import trusting
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def protocol_table(
         replicates=replicates,
         refused=example.refused,
         notes=tuple(_notes(entries)),
+        videos=len(set(example.videos)),
     )
 
 
@@ -161,7 +162,7 @@ def _measured(entries: Sequence[_Entry], evaluator: Evaluator, replicates: int) 
             continue
         evaluation = evaluator(entry.folder, entry.card["classes"], entry.criterion, entry.weights[1])
         if first is None:
-            first, weights = evaluation, draw(evaluation.boxed_names(), replicates)
+            first, weights = evaluation, evaluation.draw(replicates)
         if evaluation.names != first.names:
             raise DataError(
                 f"{entry.folder}: it was measured on {len(evaluation.names):,} images and {entries[0].folder} on "

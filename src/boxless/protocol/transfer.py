@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boxless.metrics.bootstrap import Estimate, poisson_weights
+from boxless.metrics.drawn import estimate
 from boxless.ops.components import default_thresholds
 from boxless.protocol.scoring import FIELD_LEVEL, LEVELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from boxless.metrics.bootstrap import Estimate
     from boxless.protocol.evaluations import Evaluation
 
     Floats = NDArray[np.float64]  # here (1 + replicates,): a figure of all images, then in each replicate
@@ -64,24 +65,12 @@ class Candidate:
     best_thresholds: Mapping[str, float]  # TT by measure, of all images; nan where each level has its own
 
 
-def estimate(drawn: Floats) -> Estimate:
-    """The figure of all images, and the 95 % percentile interval of its finite replicates."""
-    finite = drawn[1:][np.isfinite(drawn[1:])]
-    low, high = np.quantile(finite, [0.025, 0.975]).tolist() if finite.size else (math.nan, math.nan)
-    return Estimate(float(drawn[0]), low, high)
-
-
-def draw(names: Sequence[str], replicates: int) -> NDArray[np.float32]:
-    """How often each image counts: once, then in each replicate; (n, 1 + replicates)."""
-    return np.concatenate([np.ones((len(names), 1), np.float32), poisson_weights(names, replicates)], axis=1)
-
-
 def highest(overlaps: NDArray[np.float32], weights: NDArray[np.float32]) -> Floats:
     """Each of `FIELDS` at its best threshold, chosen in each replicate: (fields, 1 + replicates).
 
     Args:
         overlaps: (n, t), the IoU of images with a true box at each threshold.
-        weights: Of these images, from `draw`.
+        weights: Of these images, from `boxless.metrics.drawn.draw`.
     """
     return np.stack([_means(overlaps, level, weights).max(axis=1) for level in FIELDS.values()])
 
@@ -93,7 +82,7 @@ def figures(
 
     Args:
         evaluation: Of the weights of a run.
-        weights: Of its images with a true box, from `draw`.
+        weights: Of its images with a true box, from `boxless.metrics.drawn.draw`.
         rules: Thresholds; the best one and Otsu's are always among the figures.
     """
     overlaps = evaluation.overlaps[evaluation.boxed].astype(np.float32)

@@ -17,7 +17,7 @@ from boxless.data.box_files import read_box_file
 from boxless.data.catalog import Catalog
 from boxless.data.images import read_size
 from boxless.data.truth import BOX_COLUMNS, read_truth
-from boxless.errors import ConfigError, DataError, RunError, UnknownNameError
+from boxless.errors import ConfigError, DataError, MissingTruthError, RunError, UnknownNameError
 from boxless.files import atomic_write
 from boxless.listener import Listener
 from boxless.methods.base import Method
@@ -170,10 +170,7 @@ class ValBoxes:
         else:
             sets = [self._of_source(each) for each in protocol.boxes]
         if protocol.oracle or protocol.select == ORACLE:
-            truth = (
-                true_masks(self.catalog) if by_masks else BoxSet(ORACLE.upper(), read_truth(self.catalog, "val").boxes)
-            )
-            sets.append(truth)
+            sets.append(true_masks(self.catalog) if by_masks else _true_boxes(self.catalog))
         return tuple(sets)
 
     def _of_source(self, source: str) -> BoxSet:
@@ -292,3 +289,12 @@ def read_boxes(path: Path) -> dict[str, Boxes]:
     except (OSError, csv.Error, KeyError, ValueError, TypeError) as error:
         raise RunError(f"{path}: cannot be read as pseudo-boxes ({error}); the run is damaged.") from error
     return {name: np.array(boxes, dtype=np.float64).reshape(-1, 4) for name, boxes in found.items()}
+
+
+def _true_boxes(catalog: Catalog) -> BoxSet:
+    truth = read_truth(catalog, "val")
+    if not truth.boxes:
+        raise MissingTruthError(
+            f"{truth.source}: it has no box on val, only {len(truth.absent)} images without an object."
+        )
+    return BoxSet(ORACLE.upper(), truth.boxes)

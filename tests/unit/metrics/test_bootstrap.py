@@ -391,3 +391,18 @@ def test_seeds_and_replicates_are_whole_numbers(number):
         Tally(number)
     with pytest.raises(DataError, match="seed: got"):
         poisson_weights(["a"], 5, number)
+
+
+def test_images_of_a_cluster_draw_its_weight_and_keep_their_names() -> None:
+    values = {"x": np.arange(4.0)}
+    plain, clustered = Tally(30), Tally(30)
+    plain.update(list("abcd"), values)
+    clustered.update(list("abcd"), values, ["v", "v", "w", "w"])
+    assert (clustered.count, clustered.digest) == (plain.count, plain.digest)
+    weights = poisson_weights(["v", "v", "w", "w"], 30)
+    with np.errstate(invalid="ignore"):
+        expected = values["x"] @ weights / weights.sum(0)
+    _, drawn = clustered.replicate(lambda means: means["x"])
+    assert drawn == pytest.approx(expected, nan_ok=True)
+    with pytest.raises(DataError, match="clusters: got 1 for 2 names"):
+        plain.update(["e", "f"], {"x": np.zeros(2)}, ["v"])

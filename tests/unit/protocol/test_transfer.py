@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from boxless.metrics.bootstrap import poisson_weights
+from boxless.metrics.drawn import draw
 from boxless.protocol.evaluations import Evaluation, make_evaluation
-from boxless.protocol.transfer import Candidate, best_on_val, combine, draw, figures
+from boxless.protocol.transfer import Candidate, best_on_val, combine, figures
 
 NAMES = [str(number) for number in range(4)]
 LOW, HIGH = slice(0, 500), slice(500, 1000)  # thresholds below 0.5, and from there on
@@ -27,7 +28,7 @@ def candidate(
     name: str, found: Evaluation, value: float | None, threshold: float | None, replicates: int = 0
 ) -> Candidate:
     rules = [] if threshold is None else [threshold]
-    return Candidate(name, value, threshold, *figures(found, draw(found.boxed_names(), replicates), rules))
+    return Candidate(name, value, threshold, *figures(found, found.draw(replicates), rules))
 
 
 # Box accuracy at IoU 0.5 below and above the threshold 0.5, and at Otsu's:
@@ -121,5 +122,5 @@ def test_more_replicates_than_are_kept_begin_with_those_that_are() -> None:
 def test_images_without_a_true_box_take_no_part() -> None:
     nan = math.nan
     found = evaluation([0.75, nan], [0.25, nan], [1, nan], ["boxed", "not"])
-    assert found.boxed_names() == ["boxed"]
+    assert (found.draw(20) == draw(["boxed"], 20)).all()
     assert shown([candidate("r", found, None, 0.1)], "box_accuracy")["BV-VT"][0] == 100
