@@ -157,8 +157,8 @@ def _fill(made: Path, job: _Job, video: Video, stop: Event) -> Frames | str:
     taking.end()
     if not taking.starts:
         return f"{job.video}: no frame of it can be decoded{f' ({video.broken})' if video.broken else ''}"
-    count = taking.last + 1
-    frames = Frames(job.folder, count, *map(tuple, (taking.starts, taking.kept, taking.named)), broken=video.broken)
+    starts, kept, named = map(tuple, (taking.starts, taking.kept, taking.named))
+    frames = Frames(job.folder, taking.last + 1, starts, kept, named, video.broken)
     listed: dict[str, Any] = {"video": str(job.video.absolute()), **asdict(frames)}
     del listed["folder"]
     (made / LISTING).write_text(json.dumps(listed), encoding="utf-8")
