@@ -349,6 +349,21 @@ def _npy() -> tuple[bytes, ...]:
     return tuple(made)
 
 
+def _mats() -> tuple[bytes, ...]:
+    """Cells of numbers, and structs, plain and compressed."""
+    from scipy.io import savemat
+
+    cells, fields = np.empty((1, 2), dtype=object), np.empty((1, 1), dtype=[("im", object), ("boxes", object)])
+    cells[0, 0], cells[0, 1] = np.array([[1.5, 2, 3, 4]]), "text"
+    fields[0, 0] = ("car00000001", np.uint16([[1, 2, 3, 4], [5, 6, 7, 8]]))
+    made = []
+    for value, compressed in ((cells, False), (fields, False), (fields, True)):
+        file = io.BytesIO()
+        savemat(file, {"a": value}, do_compression=compressed)
+        made.append(file.getvalue())
+    return tuple(made)
+
+
 def _evaluations() -> tuple[bytes, ...]:
     file = io.BytesIO()
     told = json.dumps({"names": ["a", "b"], "refused": []})
@@ -506,6 +521,7 @@ def _data() -> Iterator[tuple[str, Reader]]:
     yield "boxes: csv", Reader("b.csv", "table", lambda: (LIST,), partial(_boxes, "b.csv"), with_images=True)
     yield "boxes: coco", Reader("b.json", "json", lambda: (coco,), partial(_boxes, "b.json"), with_images=True)
     yield "boxes: of a run", _file("p.csv", "table", (PSEUDO,), "boxless.training.val_boxes", "read_boxes")
+    yield "boxes: matlab", _file("a.mat", "bytes", _mats, "boxless.data.matlab", "read_matlab", None, "a")
     yield "maps", _file("m.npy", "bytes", _npy, "boxless.data.map_files", "read_map")
     yield "masks: run lengths", Reader("counts.txt", "bytes", _masks, _rle)
 

@@ -13,7 +13,7 @@ from scipy.io import savemat
 from boxless.data.catalog import Catalog, read_catalog
 from boxless.data.sources.youtube_objects import VALIDATION
 from boxless.data.truth import read_truth
-from boxless.errors import DataError, MissingExtraError
+from boxless.errors import DataError
 from boxless.types import Shot
 
 WIDTH, HEIGHT = 40, 30
@@ -171,7 +171,7 @@ def test_v1_boxes_that_are_damaged_are_refused_with_their_place(first: Path) -> 
     with pytest.raises(DataError, match="has no variable 'coor'"):
         read_truth(catalog, "test")
     file.write_bytes(file.read_bytes()[:150])
-    with pytest.raises(DataError, match="cannot be read as a MATLAB file"):
+    with pytest.raises(DataError, match=r"sticks\.mat: the variable 'coor' cannot be read"):
         read_truth(catalog, "test")
 
 
@@ -260,7 +260,7 @@ def test_v2_that_is_not_whole_is_refused_with_its_place(second: Path) -> None:
     with pytest.raises(DataError, match=r"bb_gtTest_dog\.mat: .*dog/00000008\.jpg, whose video 1 .*the other split"):
         read_catalog(second)
     (second / "GroundTruth/car/bb_gtTest_car.mat").unlink()
-    with pytest.raises(DataError, match=r"bb_gtTest_car\.mat: there is no such file"):
+    with pytest.raises(DataError, match=r"bb_gtTest_car\.mat: cannot be read \(No such file"):
         read_catalog(second)
 
 
@@ -270,7 +270,7 @@ def test_v2_annotations_that_are_damaged_are_refused_with_their_place(second: Pa
     with pytest.raises(DataError, match="expected names that begin with 'dog', got 'cat00000008'"):
         read_catalog(second)
     savemat(file, {"bb_gtTest": np.ones((1, 3))})
-    with pytest.raises(DataError, match="is no array of structs with two fields"):
+    with pytest.raises(DataError, match="element 1 of 'bb_gtTest' is no struct of a text and something else"):
         read_catalog(second)
     truth_of(second, "dog", "test", {"dog00000008": [(5, 5, WIDTH + 4, 9)]})
     with pytest.raises(DataError, match=r"bb_gtTest_dog\.mat: 00000008\.jpg: the box .* outside the image of 40 x 30"):
@@ -280,12 +280,6 @@ def test_v2_annotations_that_are_damaged_are_refused_with_their_place(second: Pa
         read_catalog(second)
     savemat(second / "Ranges/ranges_dog.mat", {"ranges": np.ones((2, 4))})
     with pytest.raises(DataError, match=r"ranges_dog\.mat: shots: expected rows of 3 numbers"):
-        read_catalog(second)
-
-
-def test_without_scipy_the_extra_is_named(second: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "scipy.io", None)
-    with pytest.raises(MissingExtraError, match=r"reading MATLAB files needs the package scipy.*boxless\[video\]"):
         read_catalog(second)
 
 

@@ -27,9 +27,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from boxless.data.images import read_size
 from boxless.data.listing import Entry, Listing, Numbers, some
-from boxless.data.matlab import numbers_in, read_matlab, records
+from boxless.data.matlab import Value, numbers_in, read_matlab, structs
 from boxless.data.truth import checked_box
 from boxless.errors import DataError
 from boxless.types import Shot
@@ -65,7 +67,7 @@ class _Video:
 
 
 class YouTubeObjectsSource:
-    """YouTube-Objects v1 and v2.2 as they were released; its boxes, in MATLAB files, need the extra ``video``."""
+    """YouTube-Objects v1 and v2.2, as they were released."""
 
     takes_images = False
 
@@ -236,7 +238,8 @@ def _ranges(path: Path, label: str) -> Iterator[tuple[int, list[str]]]:
     file = path / RANGES / f"ranges_{label}.mat"
     there = {each.name for each in (path / label).iterdir()}
     table = read_matlab(file, "ranges")
-    for place, row in enumerate(numbers_in(table[:3].T, 3, f"{file}: shots"), start=1):
+    rows = numbers_in(table[:3].T if isinstance(table, np.ndarray) else table, 3, f"{file}: shots")
+    for place, row in enumerate(rows, start=1):
         if not all(number.is_integer() and number >= 0 for number in row) or row[0] > row[1]:
             raise DataError(
                 f"{file}: shot {place}: expected first frame, last frame and video, got {row}; copy it again."
@@ -257,10 +260,10 @@ def _truth_file(path: Path, label: str, split: str) -> Path:
     return path / TRUTH / label / f"{_TRUTH_OF[split]}_{label}.mat"
 
 
-def _truth(path: Path, label: str, split: str) -> Iterator[tuple[str, object]]:
+def _truth(path: Path, label: str, split: str) -> Iterator[tuple[str, Value]]:
     """The names of the frames of v2.2 that have boxes in a split, and what the file holds of these."""
     file = _truth_file(path, label, split)
-    for frame, boxes in records(file, _TRUTH_OF[split]):
+    for frame, boxes in structs(file, _TRUTH_OF[split]):
         if not frame.startswith(label):
             raise DataError(f"{file}: expected names that begin with {label!r}, got {frame!r}; copy the file again.")
         yield f"{label}/{frame.removeprefix(label)}.jpg", boxes
@@ -281,9 +284,10 @@ def _sticks(frame: Path) -> list[Numbers]:
     file = _sticks_of(frame)
     width, height = read_size(frame)
     boxes = []
-    for number, cell in enumerate(read_matlab(file, "coor").reshape(-1), start=1):
+    cells = read_matlab(file, "coor")
+    for number, cell in enumerate(cells if isinstance(cells, list) else [cells], start=1):
         where = f"{file}: box {number}"
-        rows = numbers_in(cell, 4, where)
+        rows = numbers_in("" if isinstance(cell, dict) else cell, 4, where)
         if len(rows) != 1:
             raise DataError(f"{where}: expected x0, y0, x1, y1, got {4 * len(rows)} numbers; copy the file again.")
         x0, y0, x1, y1 = rows[0]
