@@ -50,6 +50,7 @@ ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "tr_cam_v, alignment and CRF": ("tr_cam_v", {"method.size_weight": 0.0}),
     "tr_cam_v": ("tr_cam_v", {}),
 }
+LOCALIZATION_EPOCHS = 30
 FRAMES = 240  # of the video that prediction is timed on
 
 
@@ -79,6 +80,7 @@ def train(name: str, folder: Path) -> Path:
         else:
             shared: dict[str, object] = {"training.features": str(folder / "features")}
             if method != BASE:
+                shared["training.stages.localization.epochs"] = LOCALIZATION_EPOCHS
                 shared["pseudo.folder"] = str(folder / "pseudo")
                 give_boxes(folder / BASE, run)
             boxless.train("clips", run, method=method, settings=SHARED | settings | shared, device="cpu")
@@ -101,8 +103,8 @@ def speeds(name: str, run: Path, folder: Path) -> dict[str, float]:
     """Frames a second: shown in the steps of training, and looked at in a video, which is decoded too."""
     shots = len({item.shot for item in read_catalog("clips").splits["train"]})
     recipe = (run / RECIPE).read_text(encoding="utf-8")
-    stages = 1 if ROWS[name][0] == BASE else 2
-    shown = shots * int(re.findall(r"\n  epochs: (\d+)", recipe)[0]) * stages
+    epochs = int(re.findall(r"\n  epochs: (\d+)", recipe)[0]) + (ROWS[name][0] != BASE) * LOCALIZATION_EPOCHS
+    shown = shots * epochs
     video = folder / "clips"
     write_clips(video, frames=FRAMES, counts={"train": 1, "val": 1, "test": 1}, videos=True)
     clip = next((video / "test").rglob("*.mp4"))
