@@ -37,7 +37,8 @@ SHARED: dict[str, object] = {
     "backbone.name": "tf_efficientnet_lite0",
     "backbone.freeze": True,
     "data.image_size": 160,
-    "training.epochs": 60,
+    "training.epochs": 24,
+    "training.batch_size": 8,
     "protocol.boxes": "selective_search",
 }
 ROWS: dict[str, tuple[str, dict[str, object]]] = {
@@ -50,7 +51,7 @@ ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "tr_cam_v, alignment and CRF": ("tr_cam_v", {"method.size_weight": 0.0}),
     "tr_cam_v": ("tr_cam_v", {}),
 }
-LOCALIZATION_EPOCHS = 30
+LOCALIZATION_EPOCHS = 12
 FRAMES = 240  # of the video that prediction is timed on
 
 
