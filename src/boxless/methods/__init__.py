@@ -22,6 +22,7 @@ METHODS = Registry(
         "dips_unet": "boxless.methods.dips_unet:DiPSUNet",
         "fcam": "boxless.methods.fcam:FCAM",
         "tcam": "boxless.methods.tcam:TCAM",
+        "tr_cam_v": "boxless.methods.tr_cam_v:TrCAMV",
         "clip": "boxless.methods.clip:CLIP",
         "sclip": "boxless.methods.sclip:SCLIP",
         "naclip": "boxless.methods.naclip:NACLIP",

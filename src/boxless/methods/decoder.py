@@ -60,6 +60,7 @@ class Decoder(nn.Module):
             maps save most of a processor's time. With the stride or more, a convolution is all there is.
         last: What gives the two maps after the last doubling: a plain ``"convolution"`` of 3x3 with bias, or, as in the
             authors' code, a ``"block"``, whose ReLU forbids negative scores.
+        narrow: False leaves the 1x1 convolution out, so that the first block takes all channels.
 
     Raises:
         ConfigError: A setting is below 1, ``last`` is unknown, or it is ``"block"`` and there is none to be last.
@@ -73,6 +74,7 @@ class Decoder(nn.Module):
         width: int | None = None,
         resolution: int = 1,
         last: Literal["convolution", "block"] = "convolution",
+        narrow: bool = True,
     ) -> None:
         super().__init__()
         width = max(channels // 2, 1) if width is None else width
@@ -86,7 +88,7 @@ class Decoder(nn.Module):
                 "block; take 'convolution', or a finer resolution."
             )
         layers: list[nn.Module] = []
-        if width < channels // 2:
+        if narrow and width < channels // 2:
             layers += unit(nn.Conv2d(channels, 2 * width, 1, bias=False))
             channels = 2 * width
         for index in range(count - 1):

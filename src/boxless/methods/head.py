@@ -130,9 +130,10 @@ class _OfTokens(nn.Module):
 
 def _tap_class_tokens(backbone: Backbone, blocks: int) -> int:
     """Tap the tokens of the last blocks and no grid; the width of their class tokens together."""
-    if blocks > len(backbone.stages):
-        raise ConfigError(f"method.blocks: got {blocks}; {backbone.title} has {len(backbone.stages)}.")
-    tapped = backbone.tap_tokens(*range(-blocks, 0))
+    count = backbone.blocks or len(backbone.stages)  # after its blocks CLIP has a stage of another width
+    if blocks > count:
+        raise ConfigError(f"method.blocks: got {blocks}; {backbone.title} has {count}.")
+    tapped = backbone.tap_tokens(*range(count - blocks, count))
     backbone.tap()
     return sum(stage.channels for stage in tapped)
 

@@ -22,7 +22,8 @@ from boxless.methods.decoder import Decoder
 from boxless.methods.foreground import crf_term, localization
 from boxless.methods.head import GridClassifier
 from boxless.methods.neck import Neck
-from boxless.pseudo.pixels import Region, choose_boxes, sample_seeds, within_boxes
+from boxless.pseudo._regions import Region
+from boxless.pseudo.pixels import choose_boxes, sample_seeds, within_boxes
 from boxless.pseudo.records import Proposals
 from boxless.types import Batch, Localization
 

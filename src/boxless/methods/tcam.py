@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from boxless.backbones.base import Backbone
 from boxless.methods.base import Paper, Space
 from boxless.methods.seeded import Pixels, SeededCAM, SeedLosses, SeedSampler, Share, Weight
-from boxless.pseudo.pixels import Region
+from boxless.pseudo._regions import Region
 
 
 @final

@@ -11,7 +11,7 @@ from boxless.ops.labels_of_tensors import labels_of_tensors
 
 LEVELS = 256
 LEAST = 0.05  # the part of a map below which no component is the densest
-Region = Literal["all", "densest", "largest"]
+Region = Literal["all", "densest", "largest"]  # above Otsu's threshold: see `chosen_regions`
 
 
 def covered(low: Tensor, high: Tensor, length: int) -> Tensor:

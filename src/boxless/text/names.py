@@ -69,13 +69,21 @@ def _from_classes(classes: Sequence[str], note: Callable[[str], None]) -> list[s
             f"{_examples(f'{key} {name!r}' for key, name in found.items())}; a file of names would replace these."
         )
     names = [found.get(each) or " ".join(re.split(r"[\s_-]+", _PREFIX.sub("", each))).strip() for each in classes]
-    codes = [each for each in classes if each not in found and any(code.fullmatch(each) for code in _CODES)]
-    if codes:
+    if codes := codes_among(classes):
         note(
             f"{len(codes)} of {len(classes)} class names look like codes ({_examples(map(repr, codes))}), which mean "
             "nothing to a text model; give a file with their names."
         )
     return names
+
+
+def codes_among(classes: Sequence[str]) -> list[str]:
+    """Those of the names that mean nothing to a text model: codes, but no numbers that WordNet has words for."""
+    return [
+        each
+        for each in classes
+        if any(code.fullmatch(each) for code in _CODES) and not (_SYNSET.fullmatch(each) and _words(each))
+    ]
 
 
 def _resolved(words: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

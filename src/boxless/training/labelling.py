@@ -16,12 +16,13 @@ from boxless.backbones.base import evaluating
 from boxless.errors import ConfigError, DataError, nearest
 from boxless.listener import Listener
 from boxless.methods.base import Method, Stage
-from boxless.pseudo.labels import RUN, Labeller, check_source, first_fitting, made_from, settings_of
+from boxless.pseudo.labels import RUN, Labeller, check_source, made_from, settings_of
 from boxless.pseudo.proposals import ProposalSettings
 from boxless.pseudo.records import Proposals
 from boxless.pseudo.store import ProposalStore, image_key, network_digest
 from boxless.pseudo.table import MAP_SOURCES
 from boxless.pseudo.teacher import OWN, ZERO_SHOT, Teacher, check_teacher, is_zero_shot, open_teacher, own_teacher
+from boxless.pseudo.usual import usual_source
 from boxless.recipe import Pseudo, Recipe, Training
 from boxless.settings import check
 from boxless.stream import default_workers, ordered_map
@@ -77,11 +78,10 @@ def settle(recipe: Recipe, method: Method, classes: Sequence[str]) -> Recipe:
                 "leave this section out."
             )
         return recipe
-    name = recipe.pseudo.source
+    name, teacher = recipe.pseudo.source, recipe.pseudo.classifier
     if name == "auto":
-        name = first_fitting(stage.sources, method.backbone) if stage.pseudo == "boxes" else stage.sources[0]
+        name, teacher = usual_source(stage.sources, method, teacher, classes)
     check_source(name, recipe.pseudo.settings, method.backbone, kind=kind_of(stage, name))
-    teacher = recipe.pseudo.classifier
     paths: dict[str, str] = {}  # found again from any folder, for a run that is resumed
     if teacher != OWN:
         check_teacher(teacher, classes)

@@ -154,7 +154,7 @@ def test_of_equal_components_the_first_counts_and_nothing_has_none() -> None:
     values = torch.zeros(2, 4, 6)
     values[0, 1:3, 0:2] = values[0, 1:3, 4:6] = 1.0
     for which in ("densest", "largest"):
-        found = chosen_regions(values, values > 0.5, which)  # type: ignore[arg-type]
+        found = chosen_regions(values, values > 0.5, which)
         assert places(found[0]) == [6, 7, 12, 13]
         assert not found[1].any()
 
