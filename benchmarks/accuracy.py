@@ -36,6 +36,8 @@ from boxless.runs import CARD, RECIPE, read_card
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
 TRANSFORMERS = RESULTS.with_name("transformers.json")  # rows of methods that need another network, see transformers.py
+VIDEOS = RESULTS.with_name("clips.json")  # rows on videos, see clips.py
+ELSEWHERE = "on videos: [CorLoc](learning-from-videos.md#on-the-bundled-clips)"
 PAGE = ROOT / "docs" / "methods.md"
 MARKS = ("<!-- made by benchmarks/accuracy.py: begin -->", "<!-- end -->")
 BACKBONE = "tf_efficientnet_lite0"
@@ -195,7 +197,9 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         "mean IoU",
     )
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    others = json.loads(TRANSFORMERS.read_text(encoding="utf-8"))["rows"] if TRANSFORMERS.exists() else {}
+    others, videos = (
+        json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else {} for file in (TRANSFORMERS, VIDEOS)
+    )
     for name in METHODS:
         kind: type[Method] = METHODS.load(name)
         paper = f"[{kind.paper.authors}, {kind.paper.venue} {kind.paper.year}]({kind.paper.url})"
@@ -204,7 +208,8 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         elif (row := rows.get(name)) is not None:
             shown_name = f"`{name}`"
         else:
-            lines.append(f"| `{name}` | {paper} | not yet measured |" + " |" * (len(head) - 3))
+            said = ELSEWHERE if name in videos else "not yet measured"
+            lines.append(f"| `{name}` | {paper} | {said} |" + " |" * (len(head) - 3))
             continue
         cells = (
             shown_name,
@@ -248,6 +253,8 @@ def rows_table(rows: Mapping[str, Mapping[str, Any]], names: Sequence[str], colu
         cells = [
             f"{row[key] / 60:.0f}"
             if key == "train_seconds" and key in row
+            else f"{row[key]:.{digits}f}"
+            if isinstance(row.get(key), float)
             else cell(row.get(key), digits=digits, signed="_less_" in key)
             for key, digits in columns.values()
         ]

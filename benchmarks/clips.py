@@ -5,7 +5,8 @@
 Each row is a training on the clips (one frame of each shot an epoch, offline backbone, frozen, one seed) and CorLoc of
 the test clips by class: at the threshold that the run took from pseudo-boxes of val, and at the two oracles of the
 published tables. Pseudo-boxes of val and features are made once. Also how many frames a second training and prediction
-take. Writes benchmarks/results/clips.json; with --keep a second call goes on where the first one was stopped.
+take. Writes benchmarks/results/clips.json and the table of docs/learning-from-videos.md; with --keep a second call goes
+on where the first one was stopped.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import accuracy
 import torch
 from _machine import describe
 
@@ -27,11 +29,13 @@ from boxless.data.catalog import read_catalog
 from boxless.data.sample.clips import write_clips
 from boxless.predict.video import predict_video
 from boxless.protocol.evaluate import evaluate
+from boxless.protocol.figures import CORLOC, CORLOC_OWN
 from boxless.protocol.report import Report, compare
 from boxless.runs import CARD, RECIPE, read_card
 from boxless.search.prepare import give_boxes
 
-RESULTS = Path(__file__).parent / "results" / "clips.json"
+RESULTS = accuracy.VIDEOS
+PAGE = accuracy.ROOT / "docs" / "learning-from-videos.md"
 BASE = "cam"
 SHARED: dict[str, object] = {
     "backbone.name": "tf_efficientnet_lite0",
@@ -51,6 +55,16 @@ ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "tr_cam_v, alignment and CRF": ("tr_cam_v", {"method.size_weight": 0.0}),
     "tr_cam_v": ("tr_cam_v", {}),
 }
+COLUMNS: accuracy.Columns = {
+    "CorLoc: run's threshold": ("corloc_run", 1),
+    f"less {BASE}'s": (f"corloc_run_less_{BASE}", 1),
+    "ORACLE: one threshold": ("corloc_oracle", 1),
+    "ORACLE: each class's own": ("corloc_oracle_own", 1),
+    "mean IoU": ("mean_iou_run", 3),
+    "class accuracy": ("class_accuracy_boxed", 1),
+    "frames a second, trained": ("trained_frames_a_second", 1),
+    "predicted": ("predicted_frames_a_second", 1),
+}
 LOCALIZATION_EPOCHS = 12
 FRAMES = 240  # of the video that prediction is timed on
 
@@ -68,7 +82,6 @@ def main() -> None:
             report = evaluate(run, "clips", device="cpu", protocol="run,otsu,oracle-test")
             base = report if name == BASE else base
             row = figures(report, base) | speeds(name, run, folder)
-            print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
             record(name, row)
 
 
@@ -89,15 +102,23 @@ def train(name: str, folder: Path) -> Path:
 
 
 def figures(report: Report, base: Report | None) -> dict[str, Any]:
-    """CorLoc at each threshold with its interval over videos, its difference from the first row's, class accuracy."""
-    made = report.to_dict()
-    found: dict[str, Any] = {"mean": made["per_class"]["mean"], "classes": made["per_class"]["classes"]}
-    found |= {key: made[key] for key in ("object_absent",) if key in made}
-    found["figures"] = made["figures"]
-    found["thresholds"] = [each["threshold"] for each in made["protocols"]]
+    """CorLoc at each threshold with its interval over videos, how much it is above the first row's, and the rest."""
+    run, otsu, oracle = (report.column(source) for source in ("run", "otsu", "oracle-test"))
+    found: dict[str, Any] = {
+        "corloc_run": accuracy.shown(run.figures[CORLOC]),
+        "corloc_otsu": accuracy.shown(otsu.figures[CORLOC]),
+        "corloc_oracle": accuracy.shown(oracle.figures[CORLOC]),
+        "corloc_oracle_own": accuracy.shown(oracle.figures[CORLOC_OWN]),
+        "mean_iou_run": accuracy.shown(run.figures["mean_iou"], 3),
+        "class_accuracy_boxed": accuracy.shown(report.figures["class_accuracy_boxed"]),
+        "run_threshold": run.threshold.at(0.5),
+    }
     if base is not None and base is not report:
-        found["less_base"] = compare(base, report).to_dict()["differences"]
-    return found
+        differences = compare(base, report).differences
+        for source in ("run", "otsu", "oracle-test"):
+            found[f"corloc_{source}_less_{BASE}"] = accuracy.shown(differences[source, CORLOC])
+    made = report.to_dict()
+    return found | {"per_class": made["per_class"], "object_absent": made.get("object_absent")}
 
 
 def speeds(name: str, run: Path, folder: Path) -> dict[str, float]:
@@ -125,6 +146,8 @@ def record(name: str, row: dict[str, Any]) -> None:
     found["rows"][name] = row | made
     found["rows"] = {each: found["rows"][each] for each in ROWS if each in found["rows"]}
     RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    accuracy.write_page(PAGE, accuracy.rows_table(found["rows"], tuple(ROWS), COLUMNS))
+    print(f"{name}: " + ", ".join(f"{key} {row.get(key)}" for key, _ in COLUMNS.values()), flush=True)
 
 
 if __name__ == "__main__":
