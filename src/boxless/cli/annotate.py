@@ -62,6 +62,9 @@ def annotate(
     quality: Annotated[
         bool, typer.Option("--quality", help="ORACLE: measure the boxes by stage against true ones.")
     ] = False,
+    data_format: Annotated[
+        str | None, typer.Option("--data-format", metavar="NAME", help="The data's format, if boxless mistakes it.")
+    ] = None,
     images: Images = None,
     trust: Trust = False,
     device: Device = "auto",
@@ -97,6 +100,7 @@ def annotate(
             formats=wanted,
             overlays=overlays,
             quality=quality,
+            format=data_format or "auto",
             images=images,
             trust=trust,
             device=device,

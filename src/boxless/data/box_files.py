@@ -16,7 +16,7 @@ in some data sets (ILSVRC) and not in others (CUB), so that there a box one pixe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +46,12 @@ class BoxFile:
 
 
 def read_box_file(
-    path: str | Path, *, images: str | Path | None = None, split: str = "test", pseudo: bool = False
+    path: str | Path,
+    *,
+    images: str | Path | None = None,
+    split: str = "test",
+    pseudo: bool = False,
+    pictures: Mapping[str, Path] | None = None,
 ) -> BoxFile:
     """Read a file or folder of boxes.
 
@@ -58,6 +63,7 @@ def read_box_file(
             with a column ``split``.
         pseudo: Whether these are pseudo-boxes. An image with the box 0,0,0,0, or with none, is one where nothing was
             found: it is left out and named in ``left_out``. Among true boxes 0,0,0,0 is refused.
+        pictures: Pictures by name, for those that do not lie under ``images`` by that name, such as frames of videos.
 
     Raises:
         DataError: The source is missing or of no known format, a size is not to be had, or a line is wrong; the message
@@ -73,6 +79,7 @@ def read_box_file(
         raise UnknownNameError("split", split, SPLITS)
     content = read_content(place, folder, str(split_of(split)))
     lines, left_out = _lines_to_use(content, pseudo)
+    content.paths.update({name: each for name, each in (pictures or {}).items() if name in content.paths})
     kept = [name for name in content.paths if name not in left_out]
     if not lines:
         raise MissingTruthError(

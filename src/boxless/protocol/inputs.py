@@ -90,9 +90,9 @@ def read_pseudo_boxes(path: str | Path, catalog: Catalog, items: Sequence[Item])
     Raises:
         DataError: The file cannot be read, or none of its images is among these.
     """
-    given = read_box_file(path, images=catalog.root, split="val", pseudo=True)
-    names = {item.name for item in items}
-    boxes = {name: each for name, each in given.boxes.items() if name in names}
+    pictures = {item.name: item.path for item in items}
+    given = read_box_file(path, images=catalog.root, split="val", pseudo=True, pictures=pictures)
+    boxes = {name: each for name, each in given.boxes.items() if name in pictures}
     if not boxes:
         raise DataError(
             f"{given.source}: none of its {len(given.boxes)} images is in the split val of {catalog.root}; paths are "

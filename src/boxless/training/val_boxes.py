@@ -191,8 +191,9 @@ class ValBoxes:
 
     def _of_file(self, source: str) -> dict[str, list[Row]]:
         """Boxes of another program, of the images of val alone."""
-        given = read_box_file(source, images=self.catalog.root, split="val", pseudo=True)
-        names = [item.name for item in self.val_set.items]
+        pictures = {item.name: item.path for item in self.val_set.items}
+        given = read_box_file(source, images=self.catalog.root, split="val", pseudo=True, pictures=pictures)
+        names = list(pictures)
         boxes = {name: [(*map(float, each), 1.0) for each in given.boxes.get(name, ())] for name in names}
         if not any(boxes.values()):
             raise DataError(

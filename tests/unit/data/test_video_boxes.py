@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from boxless.data.catalog import Catalog, read_catalog, read_truth
+from boxless.data.images import read_image
 from boxless.errors import DataError, MissingTruthError
 from boxless.types import Shot
 
@@ -102,8 +103,6 @@ def test_boxes_are_upright_as_the_frames_are(clip: Clip) -> None:
     catalog = read_catalog(write(root, "test/a/1.mp4,1,0,0,8,16"))
     ((name, boxes),) = read_truth(catalog, "test").boxes.items()
     (item,) = [item for item in catalog.items if item.name == name]
-    from boxless.data.images import read_image
-
     picture, size = read_image(item.path)
     assert size == (16, 32)
     left, top, right, bottom = boxes[0].astype(int)
@@ -194,6 +193,20 @@ def test_folders_of_frames_and_files_may_be_mixed_and_have_boxes_of_both_kinds(c
     message = refused(write(clips, "test/a/frames,3,0,0,2,2"))
     assert "which is a folder of frames of these data; give the file of the frame as the path, and no number" in message
     assert "which is no frame of these data" in refused(write(clips, "test/a/frames/0020.png,,0,0,2,2"))
+
+
+def test_pseudo_boxes_of_frames_need_no_sizes(clips: Path) -> None:
+    from boxless.data.box_files import read_box_file
+
+    catalog = read_catalog(clips)
+    name = catalog.splits["test"][3].name
+    file = clips.parent / "pseudo.csv"
+    file.write_text(f"path,x0,y0,x1,y1\n{name},1,2,9,8\n")
+    pictures = {item.name: item.path for item in catalog.splits["test"]}
+    given = read_box_file(file, images=clips, pseudo=True, pictures=pictures)
+    assert given.sizes == {name: (32, 16)}
+    with pytest.raises(DataError, match="there is no image"):
+        read_box_file(file, images=clips, pseudo=True)
 
 
 def test_masks_are_no_class_and_are_found_by_the_frames_names(clips: Path, tree: Tree) -> None:
