@@ -105,13 +105,16 @@ class VideoSource:
 
 
 def _has_videos(folder: Path) -> bool | None:
-    """Whether there are video files in a class folder; None if there are images."""
+    """Whether there are video files in a class folder; None if there are images, or if it cannot be read."""
     found = False
-    with os.scandir(folder) as files:
-        for each in files:
-            if is_image(each.name) and not each.name.startswith("."):
-                return None
-            found = found or is_video(each.name)
+    try:
+        with os.scandir(folder) as files:
+            for each in files:
+                if is_image(each.name) and not each.name.startswith("."):
+                    return None
+                found = found or is_video(each.name)
+    except OSError:
+        return None
     return found
 
 
