@@ -56,11 +56,12 @@ ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "tr_cam_v": ("tr_cam_v", {}),
 }
 COLUMNS: accuracy.Columns = {
-    "CorLoc: run's threshold": ("corloc_run", 1),
-    f"less {BASE}'s": (f"corloc_run_less_{BASE}", 1),
+    "run's threshold": ("corloc_run", 1),
+    "Otsu's": ("corloc_otsu", 1),
+    f"less {BASE}'s at Otsu's": (f"corloc_otsu_less_{BASE}", 1),
     "ORACLE: one threshold": ("corloc_oracle", 1),
+    f"less {BASE}'s": (f"corloc_oracle-test_less_{BASE}", 1),
     "ORACLE: each class's own": ("corloc_oracle_own", 1),
-    "mean IoU": ("mean_iou_run", 3),
     "class accuracy": ("class_accuracy_boxed", 1),
     "frames a second, trained": ("trained_frames_a_second", 1),
     "predicted": ("predicted_frames_a_second", 1),
