@@ -114,8 +114,7 @@ def evaluate(
     _check(rules, split, pseudo_boxes, boxes)
     if per_class and contours != "largest":
         raise ConfigError("per_class: CorLoc is of one box an image; leave contours=all out.")
-    if source is None:
-        source, format, images = own_data(loaded.recipe, format, images)  # noqa: A001
+    source, format, images = own_data(loaded.recipe, source, format, images)  # noqa: A001
     catalog = read_catalog(source, format=format, images=images, listener=listener)
     work = _Evaluation(loaded, catalog, batch_size or localizer.engine.batch_size, listener)
     items = work.items(split)

@@ -53,16 +53,26 @@ def drawn_by(items: Sequence[Item]) -> list[str]:
     return [item.shot.video if item.shot else item.name for item in items]
 
 
-def own_data(recipe: Recipe, format: str, images: Any) -> tuple[str, str, Any]:  # noqa: A002
-    """The data that a run learnt from, as its recipe names them: (source, format, images).
+def own_data(recipe: Recipe, source: Any, format: str, images: Any) -> tuple[Any, str, Any]:  # noqa: A002
+    """The data to measure a run on: (source, format, images).
+
+    Without a source those that it learnt from, as its recipe names them; and what is said of neither, for these same
+    data, is as it was in training.
 
     Raises:
         ConfigError: It names none.
     """
     data = recipe.data
+    if source is not None and not _same(source, data.source):
+        return source, format, images
     if not data.source:
         raise ConfigError("data: the run does not say what it was trained on; name the data to evaluate it with.")
-    return str(data.source), (data.format if format == "auto" else format), images or data.images
+    return source or data.source, (data.format if format == "auto" else format), images or data.images
+
+
+def _same(one: Any, other: str) -> bool:
+    """Whether two sources are one folder or file, or one name of bundled data."""
+    return bool(other) and Path(one).expanduser().absolute() == Path(other).expanduser().absolute()
 
 
 def true_boxes(catalog: Catalog, split: str, listener: Listener) -> Truth:

@@ -94,8 +94,7 @@ def protocol_table(
         raise ConfigError("split 'val': the runs were selected on it, so it says nothing of selection; take test.")
     listener = listener or Listener()
     entries = _entries(runs, groups)
-    if source is None:
-        source, format, images = own_data(_recipe(entries[0].folder), format, images)  # noqa: A001
+    source, format, images = own_data(_recipe(entries[0].folder), source, format, images)  # noqa: A001
     catalog = read_catalog(source, format=format, images=images, listener=listener)
     evaluator = Evaluator(catalog, split, read_truth(catalog, split), contours, device, batch_size, listener)
     with trusting(trust):

@@ -21,7 +21,9 @@ from boxless.errors import ConfigError, DataError, MissingTruthError, UnknownNam
 from boxless.listener import Listener
 from boxless.predict.localizer import Localizer
 from boxless.protocol.evaluate import evaluate
+from boxless.protocol.inputs import own_data
 from boxless.protocol.report import compare
+from boxless.recipe import Recipe
 from boxless.types import Localization
 
 SIZE = 100
@@ -437,3 +439,15 @@ def test_maps_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"blue/0\.png \(and 2 more of its batch\): the run.s map of it is not finite"):
         evaluate(Localizer(FakeRun(Broken())), make_nested(tmp_path, NESTED))
+
+
+def test_the_data_of_training_are_read_again_as_they_were_then_also_if_they_are_named(tmp_path: Path) -> None:
+    recipe = Recipe().override(data={"source": str(tmp_path / "shots"), "format": "video", "images": "pictures"})
+    assert own_data(recipe, None, "auto", None) == (str(tmp_path / "shots"), "video", "pictures")
+    named = tmp_path / "shots"
+    assert own_data(recipe, named, "auto", None) == (named, "video", "pictures")
+    assert own_data(recipe, named, "folder", "others") == (named, "folder", "others")
+    assert own_data(recipe, tmp_path / "other", "auto", None) == (tmp_path / "other", "auto", None)
+    assert own_data(Recipe(), "sample", "auto", None) == ("sample", "auto", None)
+    with pytest.raises(ConfigError, match="does not say what it was trained on"):
+        own_data(Recipe(), None, "auto", None)
