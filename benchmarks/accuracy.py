@@ -35,7 +35,7 @@ from boxless.runs import CARD, RECIPE, read_card
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
-TRANSFORMERS = RESULTS.with_name("transformers.json")  # rows of methods that need another network, see transformers.py
+TRANSFORMERS = RESULTS.with_name("transformers.json")  # of methods that need another network: small_transformers.py
 VIDEOS = RESULTS.with_name("clips.json")  # rows on videos, see clips.py
 ELSEWHERE = "on videos: [CorLoc](learning-from-videos.md#on-the-bundled-clips)"
 PAGE = ROOT / "docs" / "methods.md"

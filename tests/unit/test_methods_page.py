@@ -26,6 +26,19 @@ def test_the_table_on_the_page_is_that_of_the_kept_results(accuracy: ModuleType)
     assert accuracy.table(rows) in PAGE
 
 
+def test_the_table_of_transformers_is_that_of_the_kept_results(accuracy: ModuleType) -> None:
+    transformers = importlib.import_module("small_transformers")
+    rows = json.loads(accuracy.TRANSFORMERS.read_text(encoding="utf-8"))["rows"]
+    made = accuracy.rows_table(rows, tuple(transformers.ROWS), transformers.COLUMNS)
+    assert made in transformers.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_table_of_clips_is_that_of_the_kept_results(accuracy: ModuleType) -> None:
+    clips = importlib.import_module("clips")
+    rows = json.loads(accuracy.VIDEOS.read_text(encoding="utf-8"))["rows"]
+    assert accuracy.rows_table(rows, tuple(clips.ROWS), clips.COLUMNS) in clips.PAGE.read_text(encoding="utf-8")
+
+
 def test_tables_of_other_pages_are_those_of_the_kept_results(accuracy: ModuleType) -> None:
     rows = json.loads((ROOT / "benchmarks" / "results" / "accuracy.json").read_text(encoding="utf-8"))["rows"]
     taught = accuracy.rows_table(rows, accuracy.TAUGHT, accuracy.TAUGHT_COLUMNS)
@@ -43,8 +56,9 @@ def test_a_recipes_own_figures_are_those_of_the_kept_results(accuracy: ModuleTyp
     rows = json.loads((ROOT / "benchmarks" / "results" / "accuracy.json").read_text(encoding="utf-8"))["rows"]
     for name in METHODS:
         recipe = accuracy.recipe_of(name)
-        if METHODS.load(name).needs.text == "required":
-            assert not recipe.exists()  # its weights are on the hub
+        needs = METHODS.load(name).needs
+        if needs.text == "required" or needs.prefix_tokens or needs.steering:
+            assert not recipe.exists()  # its weights are on the hub, or those of any transformer are
             continue
         written = recipe.read_text(encoding="utf-8")
         if name not in rows:

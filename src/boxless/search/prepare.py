@@ -23,7 +23,7 @@ from boxless.training.labelling import plan, settle
 from boxless.training.naming import settle_text
 from boxless.training.resolve import resolve
 from boxless.training.session import make_fabric
-from boxless.training.shots import rounds
+from boxless.training.shots import looked_at, rounds
 from boxless.training.tracking import PSEUDO
 from boxless.training.val_boxes import FOLDER, STORE, ValBoxes, settle_boxes
 
@@ -72,7 +72,7 @@ def prepare(recipe: Recipe, folder: Path, *, device: str, listener: Listener) ->
     shown = rounds(catalog.splits["train"], sum(int(each.epochs) for each in settings.values()), recipe.training.seed)
     train_set, val_set = (
         Examples(items, len(catalog.classes), preprocess, seed=recipe.training.seed)
-        for items in (shown, catalog.splits["val"])
+        for items in (shown, looked_at(catalog.splits["val"]))
     )
     method = method.to(fabric.device)
     sets = ValBoxes(recipe, catalog, method, train_set, val_set, folder, fabric, listener, lambda: None)()

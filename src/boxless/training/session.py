@@ -41,7 +41,7 @@ from boxless.training.naming import name_classes, settle_text
 from boxless.training.presence import learn_presence
 from boxless.training.resolve import AUTO, resolve
 from boxless.training.selection import Settled, guard, past_of
-from boxless.training.shots import before, rounds
+from boxless.training.shots import before, looked_at, rounds
 from boxless.training.tracking import Tracker
 from boxless.training.val_boxes import STORE, ValBoxes, settle_boxes
 from boxless.training.validation import look_at_maps
@@ -244,7 +244,7 @@ def _examples(recipe: Recipe, catalog: Catalog, method: Method, epochs: int) -> 
     augment = Augment(size, backbone.mean, backbone.std) if recipe.data.augment else None
     count, seed = len(catalog.classes), recipe.training.seed
     train_set = Examples(rounds(catalog.splits["train"], epochs, seed), count, preprocess, augment, seed)
-    return train_set, Examples(catalog.splits.get("val", ()), count, preprocess, None, seed)
+    return train_set, Examples(looked_at(catalog.splits.get("val", ())), count, preprocess, None, seed)
 
 
 def _refused(examples: Examples) -> tuple[tuple[str, str], ...]:

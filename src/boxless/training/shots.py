@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import torch
 
+from boxless.data.frames import spread
 from boxless.training.randomness import generator
 from boxless.types import Item, Shot
 
 Groups = tuple[tuple[int, ...], ...]
+LOOKED_AT = 4  # frames of each shot of val
 
 
 def in_shots(items: Sequence[Item]) -> Groups:
@@ -37,6 +39,12 @@ def rounds(items: Sequence[Item], epochs: int, seed: int) -> tuple[Item, ...]:
             continue
         drawn = torch.randperm(len(frames), generator=_of(items, frames, seed, "kept"))[:epochs]
         kept += sorted(frames[i] for i in drawn.tolist())
+    return tuple(items[place] for place in sorted(kept))
+
+
+def looked_at(items: Sequence[Item]) -> tuple[Item, ...]:
+    """What of val is looked at after each epoch: all images, and of each shot so many frames, spread evenly."""
+    kept = [place for frames in in_shots(items) for place in spread(frames, LOOKED_AT)]
     return tuple(items[place] for place in sorted(kept))
 
 

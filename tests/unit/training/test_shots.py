@@ -17,7 +17,7 @@ from boxless.methods.base import Stage
 from boxless.pseudo.records import of_maps
 from boxless.training.examples import Examples
 from boxless.training.labelling import Labelling
-from boxless.training.shots import before, draw, in_shots, rounds
+from boxless.training.shots import before, draw, in_shots, looked_at, rounds
 from boxless.types import Item, Shot
 
 LENGTHS = {"a": 5, "b": 1, "c": 3}
@@ -63,6 +63,13 @@ def test_frames_that_no_epoch_would_show_are_left_out() -> None:
     firsts = Counter(rounds(items, 1, seed=seed)[0].name for seed in range(200))
     assert len(firsts) == 5
     assert min(firsts.values()) > 20  # each is as likely
+
+
+def test_of_val_four_frames_of_each_shot_are_looked_at_and_all_images() -> None:
+    items = frames()
+    kept = [item.name for item in looked_at(items)]
+    of_shots = [*(f"a/{i}.jpg" for i in (0, 1, 3, 4)), "b/0.jpg", *(f"c/{i}.jpg" for i in range(3))]
+    assert kept == [*of_shots, "0.jpg", "1.jpg"]
 
 
 def test_the_frames_before_are_of_the_same_shot_and_the_nearest_comes_first() -> None:

@@ -1,6 +1,6 @@
 """The methods for transformers on the bundled sample, on one small transformer that is taught here first.
 
-    python benchmarks/transformers.py [--only NAME ...] [--keep DIR]
+    python benchmarks/small_transformers.py [--only NAME ...] [--keep DIR]
 
 No transformer's weights come in a package, so one is taught the offline network's features (see _distil.py). Each row
 is a training of all of it from those weights with one seed, then an evaluation on the test split of the sample. Writes
