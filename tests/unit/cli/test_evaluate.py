@@ -288,3 +288,49 @@ def test_if_every_map_is_broken_nothing_is_drawn(maps: tuple[str, str], tmp_path
     result = call("--maps", maps[0], "--boxes", maps[1], "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["evaluation.json"]
+
+
+def test_figures_by_class_are_a_table_of_their_own_in_the_terminal_in_json_and_in_files(
+    run: str, other: str, data: Path, tmp_path: Path
+) -> None:
+    shown = done(run, data, "--per-class", "--out", tmp_path / "out").stdout
+    lines = [line.split("  ")[0] for line in shown.splitlines()]
+    assert lines[lines.index("class") :][:4] == ["class", "blue", "red", "mean over classes"]
+    assert "CorLoc, mean over classes" in lines
+    assert "ORACLE: these very boxes chose the threshold." in shown
+    kept = json.loads((tmp_path / "out/evaluation.json").read_text())["per_class"]
+    assert [each["class"] for each in kept["classes"]] == ["blue", "red"]
+    assert kept["mean"]["otsu"]["value"] == 100
+    for kind in ("csv", "md", "tex"):
+        text = (tmp_path / f"out/per-class.{kind}").read_text()
+        assert "mean over classes" in text
+        assert f"per-class.{kind}" in shown
+    done(run, other, "--per-class", "--out", tmp_path / "both")
+    assert sorted(each.name for each in (tmp_path / "both").glob("*.csv")) == ["per-class-1.csv", "per-class-2.csv"]
+    assert "per_class" not in json.loads(done(run, data, "--json").stdout)
+
+
+def test_videos_have_figures_by_class_without_asking(run: str, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "videos")
+    for label in ("blue", "red"):
+        for split in ("train", "val", "test"):
+            frames = data / split / label
+            (frames / "clip").mkdir()
+            for frame in frames.glob("*.png"):
+                frame.rename(frames / "clip" / frame.name)
+    table = (data / "boxes.csv").read_text().replace("/blue/", "/blue/clip/").replace("/red/", "/red/clip/")
+    (data / "boxes.csv").write_text(table.replace("test/red/clip/1.png,10,20,50,60", "test/red/clip/1.png,,,,"))
+    shown = done(run, data, "--format", "video").stdout
+    rows = {line.partition("  ")[0]: line for line in shown.splitlines()}
+    assert "4 of 2 videos, by which intervals are drawn (split test, 1 of them without a true box)" in rows["frames"]
+    assert "1 looked at, beside 3 with a true box; the run is not calibrated" in rows["nothing to find"]
+    assert rows["mean over classes"].split()[3:5] == ["3", "2"]
+    assert "bootstrap intervals over videos" in shown
+
+
+def test_figures_by_class_are_refused_where_there_are_no_classes_or_no_one_threshold(
+    run: str, data: Path, maps: tuple[str, str]
+) -> None:
+    assert "leave out --per-class" in error("--maps", maps[0], "--boxes", maps[1], "--per-class")
+    assert "--per-class: the protocol table" in error(run, data, "--protocol", "both", "--per-class")
+    assert "CorLoc is of one box an image" in error(run, data, "--contours", "all", "--per-class")
