@@ -47,7 +47,6 @@ SHARED: dict[str, object] = {
 }
 ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "cam": ("cam", {}),
-    "fcam": ("fcam", {}),
     "tcam, each frame by itself": ("tcam", {"method.neighbours": 0}),
     "tcam": ("tcam", {}),
     "tr_cam_v, alignment": ("tr_cam_v", {"method.size_weight": 0.0, "method.crf_weight": 0.0}),

@@ -111,7 +111,13 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
     torch.manual_seed(recipe.training.seed)
     recipe = settle_text(recipe, note=listener.note)
     method = runs.build_method(recipe, len(catalog.classes), pretrained=True)
-    recipe = settle_boxes(settle(recipe, method, catalog.classes), catalog.classes, folder)
+    asked, recipe = recipe.pseudo.classifier, settle(recipe, method, catalog.classes)
+    if is_zero_shot(recipe.pseudo.classifier) and not is_zero_shot(asked):
+        listener.note(
+            f"pseudo-labels come from {recipe.pseudo.classifier}, whose weights are here; --set pseudo.source=cam takes "
+            "those of the method's own classifier."
+        )
+    recipe = settle_boxes(recipe, catalog.classes, folder)
     if is_zero_shot(recipe.pseudo.classifier):
         check_at_hand(recipe.pseudo.classifier)
     stages = plan(method, recipe.training, recipe.pseudo)
