@@ -114,8 +114,8 @@ def _train(recipe: Recipe, catalog: Catalog, folder: Path, fabric: Fabric, liste
     asked, recipe = recipe.pseudo.classifier, settle(recipe, method, catalog.classes)
     if is_zero_shot(recipe.pseudo.classifier) and not is_zero_shot(asked):
         listener.note(
-            f"pseudo-labels come from {recipe.pseudo.classifier}, whose weights are here; --set pseudo.source=cam takes "
-            "those of the method's own classifier."
+            f"pseudo-labels come from {recipe.pseudo.classifier}, whose weights are here; --set pseudo.source=cam "
+            "takes those of the method's own classifier."
         )
     recipe = settle_boxes(recipe, catalog.classes, folder)
     if is_zero_shot(recipe.pseudo.classifier):
