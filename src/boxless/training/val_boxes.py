@@ -295,7 +295,5 @@ def read_boxes(path: Path) -> dict[str, Boxes]:
 def _true_boxes(catalog: Catalog) -> BoxSet:
     truth = read_truth(catalog, "val")
     if not truth.boxes:
-        raise MissingTruthError(
-            f"{truth.source}: it has no box on val, only {len(truth.absent)} images without an object."
-        )
+        raise MissingTruthError(f"{truth.source}: no box on val, only {len(truth.absent)} images without an object.")
     return BoxSet(ORACLE.upper(), truth.boxes)
