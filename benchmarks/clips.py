@@ -29,7 +29,14 @@ from boxless.data.catalog import read_catalog
 from boxless.data.sample.clips import write_clips
 from boxless.predict.video import predict_video
 from boxless.protocol.evaluate import evaluate
-from boxless.protocol.figures import CORLOC, CORLOC_OWN
+from boxless.protocol.figures import (
+    ABSENT_GIVEN_BOX,
+    AUROC_CLASS,
+    AUROC_PRESENCE,
+    CORLOC,
+    CORLOC_OWN,
+    OBJECT_KEPT_BOX,
+)
 from boxless.protocol.report import Report, compare
 from boxless.runs import CARD, RECIPE, read_card
 from boxless.search.prepare import give_boxes
@@ -117,6 +124,8 @@ def figures(report: Report, base: Report | None) -> dict[str, Any]:
         differences = compare(base, report).differences
         for source in ("run", "otsu", "oracle-test"):
             found[f"corloc_{source}_less_{BASE}"] = accuracy.shown(differences[source, CORLOC])
+    for key in (ABSENT_GIVEN_BOX, OBJECT_KEPT_BOX, AUROC_PRESENCE, AUROC_CLASS):
+        found[key] = accuracy.shown(report.figures[key], 3) if key in report.figures else None
     made = report.to_dict()
     return found | {"per_class": made["per_class"], "object_absent": made.get("object_absent")}
 
